@@ -1,0 +1,68 @@
+//! The ledger of conservation: every signal ends in exactly one place.
+
+use serde::Serialize;
+
+/// Where the signals went. `received` is always the sum of all other fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ledger {
+    /// Signals that the core was given.
+    pub received: u64,
+    /// Inputs of events that left.
+    pub emitted: u64,
+    /// Same id as one before.
+    pub merged_id: u64,
+    /// Same fingerprint within the window.
+    pub merged_fingerprint: u64,
+    /// Said again what was known, or was the silent baseline of an entity.
+    pub merged_repeated: u64,
+    /// A state that did not last.
+    pub merged_blip: u64,
+    /// Inputs of candidates that were suppressed to their end.
+    pub suppressed: u64,
+    /// Dropped by a mapper.
+    pub dropped: u64,
+    /// Came after the watermark had passed.
+    pub late: u64,
+    /// Could not be read or mapped.
+    pub dead_lettered: u64,
+    /// Still waiting: to be put in order, for a hold, for the end of flapping, or suppressed.
+    pub open: u64,
+}
+
+impl Ledger {
+    /// All that was merged.
+    pub fn merged(&self) -> u64 {
+        self.merged_id + self.merged_fingerprint + self.merged_repeated + self.merged_blip
+    }
+
+    /// The sum of all places; equal to `received` unless a signal was lost or doubled.
+    pub fn placed(&self) -> u64 {
+        self.emitted + self.merged() + self.suppressed + self.dropped + self.late + self.dead_lettered + self.open
+    }
+
+    /// Whether every signal is in exactly one place.
+    pub fn balances(&self) -> bool {
+        self.received == self.placed()
+    }
+
+    /// Moves `signals` out of `open` into the place that `to` names.
+    pub(crate) fn settle(&mut self, to: fn(&mut Self) -> &mut u64, signals: u64) {
+        *to(self) += signals;
+        self.open = self.open.wrapping_sub(signals);
+    }
+
+    /// Adds another part of the books. `open` may be below zero in a part, hence wrapping.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.emitted += other.emitted;
+        self.merged_id += other.merged_id;
+        self.merged_fingerprint += other.merged_fingerprint;
+        self.merged_repeated += other.merged_repeated;
+        self.merged_blip += other.merged_blip;
+        self.suppressed += other.suppressed;
+        self.dropped += other.dropped;
+        self.late += other.late;
+        self.dead_lettered += other.dead_lettered;
+        self.open = self.open.wrapping_add(other.open);
+    }
+}

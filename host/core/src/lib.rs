@@ -1,0 +1,32 @@
+//! The distillation core: a pure, synchronous function from (state, entry of the log) to (state,
+//! distilled events).
+//!
+//! It reads no clock, does no I/O, knows nothing of WebAssembly, files or threads, and iterates
+//! over no hash map. Same log, same bytes: for any number of shards, any batch boundaries, and any
+//! order of arrival within the allowed lateness.
+//!
+//! The way of a signal: [`block`] (mapped, in log order) → [`sequencer`] (duplicates by id, late,
+//! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`flapping`], hold-down and
+//! hold-open in [`entity`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
+//! [`step`] puts them together; [`ledger`] proves that no signal is lost.
+
+pub mod block;
+pub mod columns;
+pub mod dedupe;
+pub mod entity;
+pub mod event;
+pub mod flapping;
+pub mod gate;
+pub mod ledger;
+pub mod order;
+pub mod plan;
+pub mod rule;
+pub mod sequencer;
+pub mod shard;
+pub mod step;
+
+pub use block::{Block, Row, Span};
+pub use event::Event;
+pub use ledger::Ledger;
+pub use plan::Plan;
+pub use step::{Core, Entry};

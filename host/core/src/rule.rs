@@ -1,0 +1,86 @@
+//! What the core knows of a rule: its declaration, its name, and how to ask it.
+//!
+//! The core does not know how a rule runs. Whoever drives the core maps each
+//! block with the rules and gives the core a [`Judge`] for its candidates.
+
+use crate::columns::{Batch, Verdicts};
+
+/// How a field crosses into a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// UTF-8.
+    Text,
+    /// A signed 64-bit integer.
+    Int,
+    /// A finite 64-bit float.
+    Float,
+    /// True or false.
+    Bool,
+}
+
+/// A field that a rule reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// A path of the signal or a field of the candidate, as the contract lists them.
+    pub path: String,
+    /// How it crosses.
+    pub kind: FieldKind,
+}
+
+/// What it means for an entity to be in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// As it should be; entering it waits for the hold-open.
+    Healthy,
+    /// Something is wrong; entering it waits for the hold-down.
+    Problem,
+    /// The entity is no more; nothing waits.
+    Gone,
+}
+
+/// A canonical state; its code is its index in the declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The name that events show.
+    pub name: String,
+    /// What it means to be in it.
+    pub condition: Condition,
+}
+
+/// One version of a rule, as provenance names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleId {
+    /// The rule's name.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// SHA-256 of the file it was loaded from, in lower-case hexadecimal.
+    pub digest: String,
+}
+
+/// Asks the suppressor of a signal type about candidates.
+pub trait Judge {
+    /// The fields that the suppressor of `signal_type` reads, or `None` where the type has none.
+    fn fields(&self, signal_type: u16) -> Option<&[Field]>;
+
+    /// One verdict for each row. Must answer the same for the same row, whatever stands beside it.
+    fn judge(&mut self, signal_type: u16, candidates: Batch) -> Verdicts;
+
+    /// Which version answers for `signal_type`.
+    fn rule(&self, signal_type: u16) -> Option<&RuleId>;
+}
+
+/// No suppressor for any type: every candidate is emitted.
+pub struct NoJudge;
+
+impl Judge for NoJudge {
+    fn fields(&self, _: u16) -> Option<&[Field]> {
+        None
+    }
+    fn judge(&mut self, _: u16, _: Batch) -> Verdicts {
+        Verdicts::default()
+    }
+    fn rule(&self, _: u16) -> Option<&RuleId> {
+        None
+    }
+}

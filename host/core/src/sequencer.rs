@@ -1,0 +1,327 @@
+//! The sequencer: goes through the log once, row by row, and decides what depends on all sources:
+//! the watermark, what is late, and what came twice.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut};
+
+use hashbrown::{HashMap, hash_map::Entry};
+
+use crate::block::{NO_TIME, Row};
+use crate::columns::outcome;
+use crate::plan::OrderPlan;
+
+/// How many sources are told apart. Signals of further ones share the last.
+pub const SOURCES_MAX: usize = 65_536;
+
+/// Where a row goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To its entity, once the watermark has passed it.
+    Admitted,
+    /// Its mapper dropped it.
+    Dropped,
+    /// An equal id came before.
+    Duplicate,
+    /// The watermark had passed it.
+    Late,
+    /// A dead letter, in its place in event time.
+    Dead,
+    /// A dead letter that has no time, or whose time has passed.
+    DeadNow,
+}
+
+/// What happened at a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// How often the watermark was moved on because too many signals were waiting.
+    pub forced: u64,
+    /// How often ids were forgotten before their window had passed.
+    pub ids_forgotten: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    newest_us: i64,
+    /// The latest tick before its last signal.
+    active_us: i64,
+    state: SourceState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SourceState {
+    Active,
+    Idle,
+    Ended,
+}
+
+/// Decides on each row in log order.
+#[derive(Debug)]
+pub struct Sequencer {
+    plan: OrderPlan,
+    sources: Vec<Source>,
+    /// Active sources by their newest event time; entries may be behind the truth.
+    slowest: BinaryHeap<Reverse<(i64, u32)>>,
+    watermark_us: i64,
+    newest_us: i64,
+    tick_us: Option<i64>,
+    ids: Ids,
+    waiting: Waiting,
+    bounds: Bounds,
+}
+
+impl Sequencer {
+    /// A sequencer that has seen nothing.
+    pub fn new(plan: OrderPlan) -> Self {
+        let width_us = (plan.allowed_lateness_us / 64).max(1000);
+        Self {
+            sources: Vec::new(),
+            slowest: BinaryHeap::new(),
+            watermark_us: i64::MIN,
+            newest_us: i64::MIN,
+            tick_us: None,
+            ids: Ids::default(),
+            waiting: Waiting { width_us, buckets: BTreeMap::new(), last: (i64::MIN, 0), total: 0 },
+            bounds: Bounds::default(),
+            plan,
+        }
+    }
+
+    /// Announces the next source. It holds the watermark back from now on.
+    pub fn add_source(&mut self) {
+        if self.sources.len() < SOURCES_MAX {
+            let active_us = self.tick_us.unwrap_or(i64::MIN);
+            self.sources.push(Source { newest_us: i64::MIN, active_us, state: SourceState::Active });
+            self.slowest.push(Reverse((i64::MIN, self.sources.len() as u32 - 1)));
+        }
+    }
+
+    /// A source that will say no more does not hold the others back.
+    pub fn end_source(&mut self, source: u32) {
+        if let Some(source) = self.sources.get_mut(source as usize) {
+            source.state = SourceState::Ended;
+        }
+        self.move_watermark();
+    }
+
+    /// Wall-clock time, as the log tells it: sources that are silent for too long no longer hold
+    /// the others back. Where all are, event time goes on as fast as the ticks.
+    pub fn tick(&mut self, now_us: i64) {
+        let now_us = self.tick_us.map_or(now_us, |before_us| before_us.max(now_us));
+        self.tick_us = Some(now_us);
+        let Some(idle_after_us) = self.plan.idle_after_us else { return };
+        for source in &mut self.sources {
+            if source.active_us == i64::MIN {
+                source.active_us = now_us;
+            }
+            if source.state == SourceState::Active && now_us - source.active_us >= idle_after_us {
+                source.state = SourceState::Idle;
+            }
+        }
+        self.move_watermark();
+        let all_idle = self.sources.iter().all(|source| source.state != SourceState::Active);
+        if all_idle && self.newest_us != i64::MIN {
+            let last_us = self.sources.iter().map(|source| source.active_us).max().unwrap_or(now_us);
+            let event_now_us = self.newest_us.saturating_add(now_us - last_us);
+            self.pass(event_now_us.saturating_sub(self.plan.allowed_lateness_us));
+        }
+    }
+
+    /// Decides on the next row of the log.
+    pub fn route(&mut self, row: &Row) -> Route {
+        let route = self.decide(row);
+        if row.time_us != NO_TIME {
+            self.see(row);
+        }
+        if matches!(route, Route::Admitted | Route::Dead) && row.time_us >= self.watermark_us {
+            self.waiting.add(row.time_us);
+            if self.waiting.total > self.plan.pending_max {
+                self.bounds.forced += 1;
+                let oldest_end_us = self.waiting.oldest_end_us();
+                self.pass(oldest_end_us);
+            }
+        }
+        route
+    }
+
+    fn decide(&mut self, row: &Row) -> Route {
+        let passed = row.time_us < self.watermark_us;
+        match row.outcome {
+            outcome::DROPPED => Route::Dropped,
+            outcome::OBSERVED => {
+                if row.has_id && self.ids.is_duplicate(&self.plan, row, &mut self.bounds) {
+                    Route::Duplicate
+                } else if passed {
+                    Route::Late
+                } else {
+                    Route::Admitted
+                }
+            }
+            _ if passed || row.time_us == NO_TIME => Route::DeadNow,
+            _ => Route::Dead,
+        }
+    }
+
+    fn see(&mut self, row: &Row) {
+        let tick_us = self.tick_us.unwrap_or(i64::MIN);
+        let index = (row.source as usize).min(self.sources.len().saturating_sub(1));
+        let Some(source) = self.sources.get_mut(index) else { return };
+        source.active_us = tick_us;
+        if source.state != SourceState::Active {
+            source.state = SourceState::Active;
+            self.slowest.push(Reverse((source.newest_us, index as u32)));
+        }
+        if row.time_us > source.newest_us {
+            source.newest_us = row.time_us;
+            self.newest_us = self.newest_us.max(row.time_us);
+            if self.slowest.peek().is_none_or(|&Reverse((_, slowest))| slowest as usize == index) {
+                self.move_watermark();
+            }
+        }
+    }
+
+    /// The slowest active source rules.
+    fn move_watermark(&mut self) {
+        let mut slowest_us = None;
+        while let Some(mut slowest) = self.slowest.peek_mut() {
+            let Reverse((newest_us, index)) = *slowest;
+            let source = &self.sources[index as usize];
+            if source.state != SourceState::Active {
+                PeekMut::pop(slowest);
+            } else if source.newest_us != newest_us {
+                *slowest = Reverse((source.newest_us, index));
+            } else {
+                slowest_us = Some(newest_us).filter(|&newest_us| newest_us != i64::MIN);
+                break;
+            }
+        }
+        if let Some(slowest_us) = slowest_us {
+            self.pass(slowest_us.saturating_sub(self.plan.allowed_lateness_us));
+        }
+    }
+
+    fn pass(&mut self, to_us: i64) {
+        if to_us > self.watermark_us {
+            self.watermark_us = to_us;
+            self.waiting.release(to_us);
+        }
+    }
+
+    /// No signal older than this is waited for any more.
+    pub fn watermark_us(&self) -> i64 {
+        self.watermark_us
+    }
+
+    /// The newest event time of all sources; `i64::MIN` before the first.
+    pub fn newest_us(&self) -> i64 {
+        self.newest_us
+    }
+
+    /// What happened at a bound so far.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+}
+
+/// The ids of the last window, in two halves: when the newer half is full of time or of ids, the
+/// older one is forgotten.
+#[derive(Debug, Default)]
+struct Ids {
+    // Looked up only: nothing depends on its order.
+    halves: [HashMap<u64, i64, Hasher>; 2],
+    began_us: i64,
+}
+
+type Hasher = std::hash::BuildHasherDefault<Already>;
+
+/// The keys are hashes already.
+#[derive(Default)]
+struct Already(u64);
+
+impl std::hash::Hasher for Already {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64(bytes);
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl Ids {
+    fn is_duplicate(&mut self, plan: &OrderPlan, row: &Row, bounds: &mut Bounds) -> bool {
+        let full = self.halves[0].len() >= plan.ids_max / 2;
+        if self.halves[0].is_empty() {
+            self.began_us = row.time_us;
+        } else if full || row.time_us.saturating_sub(self.began_us) > plan.id_window_us {
+            bounds.ids_forgotten += u64::from(full && !self.halves[1].is_empty());
+            self.halves.swap(0, 1);
+            self.halves[0].clear();
+            self.began_us = row.time_us;
+        }
+        let near = |&seen_us: &i64| (row.time_us.abs_diff(seen_us)) <= plan.id_window_us as u64;
+        let before = self.halves[1].get(&row.id_hash).is_some_and(near);
+        match self.halves[0].entry(row.id_hash) {
+            Entry::Occupied(mut seen) => {
+                let again = near(seen.get());
+                seen.insert(row.time_us);
+                before || again
+            }
+            Entry::Vacant(place) => {
+                place.insert(row.time_us);
+                before
+            }
+        }
+    }
+}
+
+/// How many signals wait for the watermark, counted in buckets of time so that the count depends on
+/// neither shards nor batches. A bucket counts until the watermark has passed all of it.
+#[derive(Debug)]
+struct Waiting {
+    width_us: i64,
+    buckets: BTreeMap<i64, u64>,
+    /// The bucket that was counted last, kept apart from the others.
+    last: (i64, u64),
+    total: u64,
+}
+
+impl Waiting {
+    fn add(&mut self, time_us: i64) {
+        let bucket = time_us.div_euclid(self.width_us);
+        if bucket != self.last.0 {
+            self.store_last();
+            self.last = (bucket, 0);
+        }
+        self.last.1 += 1;
+        self.total += 1;
+    }
+
+    fn store_last(&mut self) {
+        if self.last.1 > 0 {
+            *self.buckets.entry(self.last.0).or_default() += self.last.1;
+            self.last.1 = 0;
+        }
+    }
+
+    fn release(&mut self, before_us: i64) {
+        let bucket = before_us.div_euclid(self.width_us);
+        if self.last.0 < bucket {
+            self.total -= self.last.1;
+            self.last.1 = 0;
+        }
+        while let Some(oldest) = self.buckets.first_entry() {
+            if *oldest.key() >= bucket {
+                break;
+            }
+            self.total -= oldest.remove();
+        }
+    }
+
+    fn oldest_end_us(&mut self) -> i64 {
+        self.store_last();
+        let oldest = self.buckets.first_key_value().map_or(self.last.0, |(&bucket, _)| bucket);
+        oldest.saturating_add(1).saturating_mul(self.width_us)
+    }
+}

@@ -1,0 +1,272 @@
+//! The core as a function: entries of the log in, distilled events out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::block::{Block, NO_TIME, NO_TYPE, Row};
+use crate::columns::outcome;
+use crate::entity::Candidate;
+use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
+use crate::gate::{Exit, Gate};
+use crate::ledger::Ledger;
+use crate::plan::Plan;
+use crate::rule::Judge;
+use crate::sequencer::{Bounds, Route, Sequencer};
+use crate::shard::{Progress, Shard};
+
+/// An entry of the log.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// The next source; sources are numbered from 0 in the order of these entries.
+    Source(Box<str>),
+    /// Signals, mapped.
+    Signals(Arc<Block>),
+    /// A source has ended.
+    SourceEnded(u32),
+    /// Wall-clock time, in microseconds since 1970.
+    Tick(i64),
+    /// The input has ended: what waits for order is processed; what is open stays open.
+    End,
+}
+
+/// Runs a function on every shard; the driver may do it on threads.
+pub type RunShards<'a> = &'a dyn Fn(&mut [Shard], &(dyn Fn(&mut Shard) + Sync));
+
+/// The core and all its state.
+pub struct Core {
+    plan: Arc<Plan>,
+    sources: Vec<Box<str>>,
+    sequencer: Sequencer,
+    shards: Vec<Shard>,
+    gate: Gate,
+    ledger: Ledger,
+    /// Events about single signals, waiting for their place in the total order.
+    waiting: BTreeMap<Place, Event>,
+    routed: Vec<Vec<u32>>,
+}
+
+/// Where an event about a single signal stands: at a watermark, before the signals of that time
+/// (late, dead letter without a usable time), or among the signals of its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    time_us: i64,
+    phase: u8,
+    rank: u64,
+    id_hash: u64,
+    position: u64,
+}
+
+const AT_TIMER: u8 = 0;
+const AT_WATERMARK: u8 = 1;
+const AT_SIGNAL: u8 = 2;
+
+impl Core {
+    /// A core that has seen nothing. `shards` changes nothing but how the work can be divided.
+    ///
+    /// # Panics
+    /// If `shards` is 0.
+    pub fn new(plan: Arc<Plan>, shards: usize) -> Self {
+        assert!(shards > 0, "the core needs at least one shard");
+        Self {
+            sources: Vec::new(),
+            sequencer: Sequencer::new(plan.order.clone()),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            gate: Gate::default(),
+            ledger: Ledger::default(),
+            waiting: BTreeMap::new(),
+            routed: vec![Vec::new(); shards],
+            plan,
+        }
+    }
+
+    /// Takes in entries and appends what leaves to `out`, on this thread.
+    pub fn step(&mut self, entries: impl IntoIterator<Item = Entry>, judge: &mut dyn Judge, out: &mut Vec<Event>) {
+        self.step_with(entries, judge, out, &|shards, run| shards.iter_mut().for_each(run));
+    }
+
+    /// As [`Core::step`], with the shards run by `run`. How the entries are divided into calls
+    /// changes nothing in what leaves.
+    pub fn step_with(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry>,
+        judge: &mut dyn Judge,
+        out: &mut Vec<Event>,
+        run: RunShards<'_>,
+    ) {
+        let mut ended = false;
+        for entry in entries {
+            match entry {
+                Entry::Source(name) => {
+                    self.sources.push(name);
+                    self.sequencer.add_source();
+                }
+                Entry::Signals(block) => self.sequence(&block),
+                Entry::SourceEnded(source) => self.sequencer.end_source(source),
+                Entry::Tick(now_us) => self.sequencer.tick(now_us),
+                Entry::End => ended = true,
+            }
+        }
+        let progress = self.progress(ended);
+        let plan = Arc::clone(&self.plan);
+        run(&mut self.shards, &|shard| shard.advance(&plan.types, progress));
+        self.let_out(progress, judge, out);
+    }
+
+    fn progress(&self, ended: bool) -> Progress {
+        let watermark_us = self.sequencer.watermark_us();
+        let newest_us = self.sequencer.newest_us();
+        if ended && newest_us != i64::MIN && newest_us >= watermark_us {
+            // What the newest signal says is known; what would come after it is not.
+            Progress { before_us: newest_us.saturating_add(1), timers_us: newest_us }
+        } else {
+            Progress { before_us: watermark_us, timers_us: watermark_us }
+        }
+    }
+
+    /// Goes through a block in log order and gives each row to where it belongs.
+    fn sequence(&mut self, block: &Arc<Block>) {
+        let shards = self.shards.len() as u64;
+        for (index, row) in block.rows.iter().enumerate() {
+            self.ledger.received += 1;
+            let watermark_us = self.sequencer.watermark_us();
+            let position = block.position + index as u64;
+            let at_watermark =
+                Place { time_us: watermark_us, phase: AT_WATERMARK, rank: position, id_hash: 0, position };
+            match self.sequencer.route(row) {
+                Route::Admitted => {
+                    self.ledger.open += 1;
+                    self.routed[(row.key_hash % shards) as usize].push(index as u32);
+                }
+                Route::Dropped => self.ledger.dropped += 1,
+                Route::Duplicate => self.ledger.merged_id += 1,
+                Route::Late => {
+                    self.ledger.late += 1;
+                    let event = self.late(block, row, watermark_us);
+                    self.waiting.insert(at_watermark, event);
+                }
+                Route::DeadNow => {
+                    self.ledger.dead_lettered += 1;
+                    let event = self.dead_letter(block, row);
+                    self.waiting.insert(at_watermark, event);
+                }
+                Route::Dead => {
+                    self.ledger.dead_lettered += 1;
+                    let event = self.dead_letter(block, row);
+                    let (time_us, rank, id_hash) = (row.time_us, row.rank, row.id_hash);
+                    self.waiting.insert(Place { time_us, phase: AT_SIGNAL, rank, id_hash, position }, event);
+                }
+            }
+        }
+        for (shard, rows) in self.shards.iter_mut().zip(&mut self.routed) {
+            shard.push(block, rows);
+            rows.clear();
+        }
+    }
+
+    /// Lets out, in total order, what can no longer be preceded by anything.
+    fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for shard in &mut self.shards {
+            let effects = shard.take_effects();
+            self.ledger.add(&effects.ledger);
+            candidates.extend(effects.candidates);
+        }
+        // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
+        candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+        let mut exit = Exit { plan: &self.plan, sources: &self.sources, judge, ledger: &mut self.ledger, out };
+        let verdicts = self.gate.judge(&candidates, &mut exit);
+        let mut rows = vec![0; self.plan.types.len()];
+        for candidate in candidates {
+            let place = (candidate.time_us, phase_of(&candidate));
+            release(&mut self.waiting, place, &mut self.gate, &mut exit);
+            let signal_type = candidate.signal_type as usize;
+            let row = rows[signal_type];
+            rows[signal_type] += 1;
+            self.gate.pass(candidate, &verdicts[signal_type], row, &mut exit);
+        }
+        release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
+        self.gate.fire(progress.timers_us, &mut exit);
+    }
+
+    fn late(&self, block: &Block, row: &Row, watermark_us: i64) -> Event {
+        let (source, id) = self.identity(block, row);
+        let data = Late {
+            signal: self.plan.types[row.signal_type as usize].name.as_str().into(),
+            source: source.into(),
+            id: id.into(),
+            watermark: Time(watermark_us),
+            late_us: watermark_us - row.time_us,
+            raw: raw_text(&block.raw(row.raw)),
+        };
+        let event_id = id_of(&[b"late", source.as_bytes(), id.as_bytes(), &row.time_us.to_le_bytes()]);
+        let subject = Some(block.text(row.key).into());
+        Event::new("stillhouse.late", event_id, subject, Some(Time(row.time_us)), Data::Late(Box::new(data)))
+    }
+
+    fn dead_letter(&self, block: &Block, row: &Row) -> Event {
+        let (source, id) = self.identity(block, row);
+        let plan = self.plan.types.get(row.signal_type as usize).filter(|_| row.signal_type != NO_TYPE);
+        let mapped = row.outcome == outcome::REJECTED || row.outcome == outcome::FAILED && row.time_us != NO_TIME;
+        let data = DeadLetter {
+            signal: plan.map(|plan| plan.name.as_str().into()),
+            source: source.into(),
+            id: id.into(),
+            reason: block.text(row.reason).into(),
+            mapper: plan.filter(|_| mapped).map(|plan| (&plan.mapper).into()),
+            raw: raw_text(&block.raw(row.raw)),
+        };
+        let time = (row.time_us != NO_TIME).then_some(Time(row.time_us));
+        let event_id = id_of(&[b"dead-letter", source.as_bytes(), id.as_bytes(), &row.time_us.to_le_bytes()]);
+        Event::new("stillhouse.dead-letter", event_id, None, time, Data::DeadLetter(Box::new(data)))
+    }
+
+    fn identity<'a>(&'a self, block: &'a Block, row: &Row) -> (&'a str, &'a str) {
+        (self.sources.get(row.source as usize).map_or("", |name| name), block.text(row.id))
+    }
+
+    /// The books. They balance after every step.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    /// Signals that are in no final place, counted one by one where they are: what
+    /// [`Ledger::open`] must be. Slow; for tests.
+    pub fn count_open(&self) -> u64 {
+        self.shards.iter().map(Shard::open).sum::<u64>() + self.gate.open()
+    }
+
+    /// How many entities are known.
+    pub fn entities(&self) -> usize {
+        self.shards.iter().map(Shard::entities).sum()
+    }
+
+    /// No signal older than this is waited for any more; `i64::MIN` before the first.
+    pub fn watermark_us(&self) -> i64 {
+        self.sequencer.watermark_us()
+    }
+
+    /// What happened at a bound so far.
+    pub fn bounds(&self) -> Bounds {
+        self.sequencer.bounds()
+    }
+}
+
+fn phase_of(candidate: &Candidate) -> u8 {
+    if candidate.by_timer { AT_TIMER } else { AT_SIGNAL }
+}
+
+fn order_of(candidate: &Candidate) -> (i64, u8, &str, u16) {
+    (candidate.time_us, phase_of(candidate), &candidate.key, candidate.signal_type)
+}
+
+/// Lets out the events about single signals that come before `place`.
+fn release(waiting: &mut BTreeMap<Place, Event>, place: (i64, u8), gate: &mut Gate, exit: &mut Exit<'_>) {
+    while let Some(first) = waiting.first_entry() {
+        let at = first.key();
+        if (at.time_us, at.phase) >= place {
+            break;
+        }
+        gate.fire(at.time_us, exit);
+        exit.out.push(first.remove());
+    }
+}

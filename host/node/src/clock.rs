@@ -1,0 +1,14 @@
+//! The one real clock. Nothing that is distilled depends on it, except through ticks, which are
+//! entries of the log.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall-clock time in microseconds since 1970.
+pub fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
+}
+
+/// A moment to measure from.
+pub fn moment() -> Instant {
+    Instant::now()
+}

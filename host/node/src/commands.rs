@@ -1,0 +1,140 @@
+//! The command line.
+
+mod check;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use stillhouse::config::Overrides;
+use stillhouse::map::BATCH_ROWS;
+
+/// Distils noisy state into few, durable, explainable events.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Start with `stillhouse demo`.\n\nExit codes: 0 done; 1 failed; 2 refused \
+    (configuration or command line); 3 done, but an input broke off."
+)]
+pub struct Arguments {
+    /// Say more on standard error; twice for still more.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read inputs, distil them, and write one event a line (CloudEvents as JSON).
+    #[command(after_help = "Examples:\n  \
+        stillhouse run -c stillhouse.toml --input app.log --output events.jsonl\n  \
+        kubectl get events -A -o json --watch | stillhouse run -c k8s.toml\n  \
+        stillhouse run -c net.toml --input leaf1.log --input leaf2.log.gz | jq .data.to.state")]
+    Run(Run),
+    /// Check a configuration and its rules, and say what they would do.
+    Check(Check),
+    /// Distil a made-up day of trouble with known truth, and show raw beside distilled.
+    Demo(Demo),
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Example:\n  stillhouse completions bash > ~/.local/share/bash-completion/completions/stillhouse"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `run` takes.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// A file to read, `.gz` as it is; `-` for standard input. May be given again. [default: -]
+    #[arg(short, long, value_name = "PATH")]
+    input: Vec<String>,
+    /// Where events go; `-` for standard output.
+    #[arg(short, long, value_name = "PATH", default_value = "-")]
+    output: String,
+    /// Read on when files grow, until stopped.
+    #[arg(short, long)]
+    follow: bool,
+    /// The year of event times that have none, instead of the configuration's.
+    #[arg(long, value_name = "YEAR")]
+    year: Option<i16>,
+    /// Into how many shards the entities are divided; changes nothing in the output.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    shards: Option<u16>,
+    /// The most signals in one call of a mapper; changes nothing in the output.
+    #[arg(long, value_name = "N", default_value_t = BATCH_ROWS as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: u32,
+    /// No progress and no summary on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The year of event times that have none, instead of the configuration's.
+    #[arg(long, value_name = "YEAR")]
+    year: Option<i16>,
+}
+
+/// What `demo` takes.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Where its files are written.
+    #[arg(short, long, value_name = "FOLDER", default_value = "stillhouse-demo")]
+    output: PathBuf,
+    /// Another seed makes another day.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Carries a command out.
+pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
+    match arguments.command {
+        Command::Run(run) => run::carry_out(&run),
+        Command::Check(check) => check::carry_out(&check),
+        Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "stillhouse", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Starts the log on standard error: warnings, or more with `-v` or `STILLHOUSE_LOG`.
+pub fn start_log(arguments: &Arguments) {
+    let level = match arguments.verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STILLHOUSE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && !plain)
+        .init();
+}
+
+fn overrides(year: Option<i16>) -> Overrides {
+    Overrides { year }
+}
+
+/// As many threads as this machine has processors.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,215 @@
+//! Reads the wanted fields out of a JSON object in one pass; all else is checked and skipped.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::decode::{Slot, Slots};
+
+/// The wanted paths, as a tree of keys.
+#[derive(Clone, Debug, Default)]
+pub struct Projection {
+    root: Node,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// The slots that the value at this place fills.
+    slots: Vec<usize>,
+    keys: Vec<(Box<str>, Node)>,
+}
+
+impl Projection {
+    /// Wants the value at a dotted path to be put into slot `slot`. A key that contains a dot is
+    /// found too: `a.b` reads both `{"a":{"b":..}}` and `{"a.b":..}`.
+    pub fn want(&mut self, path: &str, slot: usize) {
+        self.root.want(path, slot);
+    }
+
+    /// Reads the wanted fields of `record`, one JSON object.
+    ///
+    /// # Errors
+    /// What is wrong with the record and where, for the person who wrote it.
+    pub fn read<'a>(&self, record: &'a str, slots: &mut Slots<'a>) -> Result<(), String> {
+        let mut deserializer = sonic_rs::Deserializer::from_str(record);
+        let unescaped = &mut slots.unescaped;
+        let values = &mut slots.values;
+        let read = Object { node: &self.root, values, unescaped }.deserialize(&mut deserializer);
+        read.and_then(|()| deserializer.end()).map_err(|error| {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or("not JSON");
+            format!("not a JSON object: {first}")
+        })
+    }
+}
+
+impl Node {
+    fn want(&mut self, path: &str, slot: usize) {
+        for (at, _) in path.match_indices('.') {
+            self.child(&path[..at]).want(&path[at + 1..], slot);
+        }
+        self.child(path).slots.push(slot);
+    }
+
+    fn child(&mut self, key: &str) -> &mut Node {
+        let at = match self.keys.iter().position(|(known, _)| **known == *key) {
+            Some(at) => at,
+            None => {
+                self.keys.push((key.into(), Node::default()));
+                self.keys.len() - 1
+            }
+        };
+        &mut self.keys[at].1
+    }
+}
+
+/// Reads an object whose keys are those of `node`.
+struct Object<'n, 'v, 'a> {
+    node: &'n Node,
+    values: &'v mut Vec<Slot<'a>>,
+    unescaped: &'v mut String,
+}
+
+impl<'a> DeserializeSeed<'a> for Object<'_, '_, 'a> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Object<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(found) = map.next_key_seed(Key(self.node))? {
+            match found {
+                Some(node) => map.next_value_seed(Value { node, values: self.values, unescaped: self.unescaped })?,
+                None => map.next_value::<IgnoredAny>().map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Key<'n>(&'n Node);
+
+impl<'n, 'a> DeserializeSeed<'a> for Key<'n> {
+    type Value = Option<&'n Node>;
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for Key<'n> {
+    type Value = Option<&'n Node>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.keys.iter().find(|(known, _)| **known == *key).map(|(_, node)| node))
+    }
+}
+
+/// Reads a value that is wanted, or that wanted values are in.
+struct Value<'n, 'v, 'a> {
+    node: &'n Node,
+    values: &'v mut Vec<Slot<'a>>,
+    unescaped: &'v mut String,
+}
+
+impl<'a> Value<'_, '_, 'a> {
+    fn fill(self, value: Slot<'a>) {
+        for &slot in &self.node.slots {
+            self.values[slot] = value;
+        }
+    }
+}
+
+impl<'a> DeserializeSeed<'a> for Value<'_, '_, 'a> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Value<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_borrowed_str<E: Error>(self, text: &'a str) -> Result<(), E> {
+        self.fill(Slot::Text(text));
+        Ok(())
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        let start = self.unescaped.len() as u32;
+        self.unescaped.push_str(text);
+        let end = self.unescaped.len() as u32;
+        self.fill(Slot::Unescaped(start, end));
+        Ok(())
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
+        self.fill(Slot::Int(number));
+        Ok(())
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
+        self.fill(i64::try_from(number).map_or(Slot::Float(number as f64), Slot::Int));
+        Ok(())
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
+        self.fill(Slot::Float(number));
+        Ok(())
+    }
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.fill(Slot::Bool(value));
+        Ok(())
+    }
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'a>>(self, map: A) -> Result<(), A::Error> {
+        Object { node: self.node, values: self.values, unescaped: self.unescaped }.visit_map(map)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(paths: &[&str], record: &'a str) -> Result<Slots<'a>, String> {
+        let mut projection = Projection::default();
+        paths.iter().enumerate().for_each(|(slot, path)| projection.want(path, slot));
+        let mut slots = Slots::default();
+        slots.reset(paths.len());
+        projection.read(record, &mut slots).map(|()| slots)
+    }
+
+    #[test]
+    fn only_the_wanted_fields_are_read() {
+        let record = r#"{"a":{"b":"x","n":-3,"no":[1,{"b":2}]},"c.d":"dot","t":true,"f":1.5,"z":null,"e":"a\nb"}"#;
+        let slots = read(&["a.b", "a.n", "c.d", "t", "f", "z", "e", "gone", "a.b"], record).unwrap();
+        assert_eq!(
+            slots.values[..6],
+            [Slot::Text("x"), Slot::Int(-3), Slot::Text("dot"), Slot::Bool(true), Slot::Float(1.5), Slot::Absent]
+        );
+        assert_eq!(slots.text(6), Some("a\nb"));
+        assert_eq!(slots.values[7..], [Slot::Absent, Slot::Text("x")]);
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_refused() {
+        for record in ["", "nothing", "[1]", "3", r#"{"a":1"#, r#"{"a":1} {"#, r#"{"a":1}}"#, "{\"a\":\"\u{1}\"}"] {
+            let error = read(&["a"], record).unwrap_err();
+            assert!(error.starts_with("not a JSON object: "), "{record}: {error}");
+        }
+    }
+}

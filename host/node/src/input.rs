@@ -1,0 +1,253 @@
+//! Reads inputs: files, `.gz` as it is, standard input, and files that grow.
+//!
+//! Each input is read by a task of its own, which hands whole records on through a bounded channel:
+//! a slow core slows the readers down.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+use notify::Watcher;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::decode::framing::{CHUNK_BYTES, Chunk, Framer, Framing};
+
+/// How many chunks of an input wait at most.
+const CHUNKS_WAITING_MAX: usize = 16;
+
+/// How often a file that grows is looked at even if nobody says that it has grown.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Where signals come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl Input {
+    /// `-` is standard input.
+    pub fn of(argument: &str) -> Self {
+        if argument == "-" { Self::Stdin } else { Self::File(argument.into()) }
+    }
+
+    /// The name that configurations match and events show: of a file, the part after the last `/`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Its size in bytes, if it is known.
+    pub fn size_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Stdin => None,
+            Self::File(path) => std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len()),
+        }
+    }
+
+    fn is_gzip(&self) -> bool {
+        matches!(self, Self::File(path) if path.extension().is_some_and(|extension| extension == "gz"))
+    }
+}
+
+/// What a reader hands on.
+#[derive(Debug)]
+pub enum Piece {
+    /// Whole records of an input.
+    Chunk(usize, Chunk),
+    /// An input has ended; broken off if there is a reason.
+    Ended(usize, Option<String>),
+    /// Wall-clock time, in microseconds since 1970.
+    Tick(i64),
+    /// The user wants to stop.
+    Stop,
+}
+
+/// How inputs are read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Files are read on when they grow.
+    pub follow: bool,
+    /// Bytes read so far, of files as they lie on disk.
+    pub read_bytes: Arc<AtomicU64>,
+}
+
+/// Opens an input and reads it on a thread of the runtime. `None` as `to` makes a channel of its own.
+///
+/// # Errors
+/// If it cannot be opened, or cannot be followed.
+pub fn open(
+    index: usize,
+    input: &Input,
+    framing: Framing,
+    reading: &Reading,
+    runtime: &tokio::runtime::Handle,
+    to: Option<Sender<Piece>>,
+) -> io::Result<Option<Receiver<Piece>>> {
+    let (to, from) = match to {
+        Some(to) => (to, None),
+        None => {
+            let (to, from) = channel(CHUNKS_WAITING_MAX);
+            (to, Some(from))
+        }
+    };
+    if reading.follow && input.is_gzip() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a .gz file cannot be followed; leave --follow out"));
+    }
+    let counted = Arc::clone(&reading.read_bytes);
+    let source: Box<dyn Read + Send> = match input {
+        Input::Stdin => Box::new(io::stdin()),
+        Input::File(path) => {
+            let file = File::open(path)?;
+            if file.metadata()?.is_dir() {
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, expected a file"));
+            }
+            if reading.follow {
+                let path = path.clone();
+                runtime.spawn_blocking(move || follow(index, &path, file, framing, &counted, &to));
+                return Ok(from);
+            }
+            let file = Counting { file, counted };
+            if input.is_gzip() { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) }
+        }
+    };
+    let eager = *input == Input::Stdin;
+    runtime.spawn_blocking(move || read(index, source, framing, eager, &to));
+    Ok(from)
+}
+
+/// Sends wall-clock time every second, and the wish to stop.
+pub async fn tell_time(to: Sender<Piece>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        let piece = tokio::select! {
+            _ = ticks.tick() => Piece::Tick(crate::clock::now_us()),
+            _ = tokio::signal::ctrl_c() => Piece::Stop,
+        };
+        let stop = matches!(piece, Piece::Stop);
+        if to.send(piece).await.is_err() || stop {
+            return;
+        }
+    }
+}
+
+struct Counting {
+    file: File,
+    counted: Arc<AtomicU64>,
+}
+
+impl Read for Counting {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.counted.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}
+
+/// Reads to the end. An `eager` reader hands on what it has whenever no more is there at once.
+fn read(index: usize, mut source: impl Read, framing: Framing, eager: bool, to: &Sender<Piece>) {
+    let mut framer = Framer::new(framing);
+    let broken = loop {
+        match fill(&mut source, framer.buffer()) {
+            Ok(0) => break None,
+            Ok(length) => {
+                let all = eager && length < CHUNK_BYTES;
+                if let Some(chunk) = framer.chunk(all, false)
+                    && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Some(format!("the input broke off: {error}")),
+        }
+    };
+    if let Some(reason) = &broken {
+        framer.break_off(reason.clone());
+    }
+    if let Some(chunk) = framer.chunk(true, true)
+        && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+    {
+        return;
+    }
+    // Nobody listens any more if this fails, and then nothing is lost either.
+    let _ = to.blocking_send(Piece::Ended(index, broken));
+}
+
+/// Reads once, as much as is there but no more than a chunk.
+fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let before = buffer.len();
+    buffer.resize(before + CHUNK_BYTES, 0);
+    let read = source.read(&mut buffer[before..]);
+    buffer.truncate(before + read.as_ref().copied().unwrap_or(0));
+    read
+}
+
+/// Reads a file and goes on when it grows. A file that was cut or replaced is read from its start.
+fn follow(index: usize, path: &Path, mut file: File, framing: Framing, counted: &AtomicU64, to: &Sender<Piece>) {
+    let (changed, changes) = std::sync::mpsc::channel();
+    // Without notifications the file is looked at again and again, which only is slower.
+    let mut watcher = notify::recommended_watcher(move |event| drop(changed.send(event))).ok();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Some(Err(error)) = watcher.as_mut().map(|watcher| watcher.watch(folder, notify::RecursiveMode::NonRecursive))
+    {
+        tracing::warn!(folder = %folder.display(), %error, "no notifications: the file is looked at twice a second");
+    }
+    let mut framer = Framer::new(framing);
+    let mut at = 0_u64;
+    loop {
+        match fill(&mut file, framer.buffer()) {
+            Ok(0) => {
+                if to.is_closed() {
+                    return;
+                }
+                // Either somebody says that something changed, or it is time to look.
+                let _ = changes.recv_timeout(LOOK_AGAIN);
+                if let Some(opened) = replaced(path, &file, at) {
+                    file = opened;
+                    at = 0;
+                }
+            }
+            Ok(length) => {
+                at += length as u64;
+                counted.fetch_add(length as u64, Ordering::Relaxed);
+                if let Some(chunk) = framer.chunk(length < CHUNK_BYTES, false)
+                    && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let _ = to.blocking_send(Piece::Ended(index, Some(format!("the input broke off: {error}"))));
+                return;
+            }
+        }
+    }
+}
+
+/// The file that is at `path` now, if it is another one or shorter than what was read of it.
+fn replaced(path: &Path, file: &File, at: u64) -> Option<File> {
+    let there = std::fs::metadata(path).ok()?;
+    let same = file.metadata().ok().is_some_and(|open| is_same(&open, &there));
+    if same && there.len() >= at { None } else { File::open(path).ok() }
+}
+
+#[cfg(unix)]
+fn is_same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
+    true
+}

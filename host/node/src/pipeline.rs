@@ -1,0 +1,197 @@
+//! The driver of the core: chunks in, events out, on all cores.
+//!
+//! Work goes in rounds. In each, the chunks of this round are decoded and mapped in parallel while
+//! the core takes in the blocks of the round before. Which chunks are in a round depends on the
+//! inputs alone, not on the number of threads, shards or rows in a batch.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use stillhouse_core::block::NO_TIME;
+use stillhouse_core::rule::Judge;
+use stillhouse_core::sequencer::Bounds;
+use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
+
+use crate::decode::framing::Chunk;
+use crate::decode::record::Decoder;
+use crate::map::{Mapped, Worker};
+
+/// How many chunks of one input are decoded in one round.
+pub const ROUND_CHUNKS: usize = 8;
+
+/// Signals in, events out.
+pub struct Pipeline<'a> {
+    core: Core,
+    judge: Box<dyn Judge + Send + 'a>,
+    pool: rayon::ThreadPool,
+    /// One for each thread of the pool.
+    workers: Vec<Mutex<Worker>>,
+    inputs: Vec<InputState>,
+    sources: BTreeMap<String, u32>,
+    position: u64,
+    /// What the core has not taken in yet.
+    waiting: Vec<Entry>,
+}
+
+struct InputState {
+    decoder: Arc<Decoder>,
+    newest_us: i64,
+    /// The source that stands for the input until it has named its own.
+    source: Option<u32>,
+    /// The sources that its signals named.
+    named: Vec<u32>,
+    ended: bool,
+}
+
+impl<'a> Pipeline<'a> {
+    /// A pipeline with one worker for each thread.
+    ///
+    /// # Panics
+    /// If there is no worker, or threads cannot be started.
+    pub fn new(plan: Plan, shards: usize, judge: Box<dyn Judge + Send + 'a>, workers: Vec<Worker>) -> Self {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(workers.len())
+            .thread_name(|index| format!("worker-{index}"))
+            .build()
+            .expect("threads can be started");
+        Self {
+            core: Core::new(Arc::new(plan), shards),
+            judge,
+            pool,
+            workers: workers.into_iter().map(Mutex::new).collect(),
+            inputs: Vec::new(),
+            sources: BTreeMap::new(),
+            position: 0,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Adds an input. It holds the watermark back until it ends, or until its signals have named
+    /// their own sources.
+    pub fn add_input(&mut self, decoder: Arc<Decoder>) {
+        let name = match decoder.has_sources() {
+            true => format!("input {}", decoder.source_name()),
+            false => decoder.source_name().to_owned(),
+        };
+        let source = Some(self.source(&name));
+        self.inputs.push(InputState { decoder, newest_us: i64::MIN, source, named: Vec::new(), ended: false });
+    }
+
+    /// The number of a source; a new one is announced to the core.
+    fn source(&mut self, name: &str) -> u32 {
+        if let Some(&number) = self.sources.get(name) {
+            return number;
+        }
+        let number = self.sources.len() as u32;
+        self.sources.insert(name.to_owned(), number);
+        self.waiting.push(Entry::Source(name.into()));
+        number
+    }
+
+    /// The input that is furthest behind in event time and has not ended.
+    pub fn slowest(&self) -> Option<usize> {
+        let open = self.inputs.iter().enumerate().filter(|(_, input)| !input.ended);
+        open.min_by_key(|(_, input)| input.newest_us).map(|(index, _)| index)
+    }
+
+    /// Decodes and maps `chunks` while the core takes in what waits, and appends what leaves.
+    pub fn round(&mut self, chunks: Vec<(usize, Chunk)>, out: &mut Vec<Event>) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (inputs, workers) = (&self.inputs, &self.workers);
+        let map = |(input, chunk): (usize, Chunk)| {
+            let index = rayon::current_thread_index().unwrap_or(0);
+            // A thread uses its own worker only, so this neither waits nor is poisoned by another.
+            let mut worker = workers[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            (input, worker.map(&inputs[input].decoder, chunk))
+        };
+        let (core, judge) = (&mut self.core, &mut *self.judge);
+        let mapped: Vec<(usize, Mapped)> = self.pool.install(|| {
+            let step = || {
+                core.step_with(waiting, judge, out, &|shards, run| shards.par_iter_mut().for_each(run));
+            };
+            rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
+        });
+        for (input, mapped) in mapped {
+            self.enter(input, mapped);
+        }
+    }
+
+    /// Gives a mapped block its place in the log.
+    fn enter(&mut self, input: usize, mapped: Mapped) {
+        let Mapped { mut block, sources } = mapped;
+        let numbers: Vec<u32> = sources.iter().map(|name| self.source(name)).collect();
+        let state = &mut self.inputs[input];
+        let mut newest_us = state.newest_us;
+        for row in &mut block.rows {
+            row.source = numbers[row.source as usize];
+            if row.time_us != NO_TIME {
+                newest_us = newest_us.max(row.time_us);
+            }
+        }
+        state.newest_us = newest_us;
+        state.named.extend(numbers);
+        state.named.sort_unstable();
+        state.named.dedup();
+        block.position = self.position;
+        self.position += block.rows.len() as u64;
+        let names_sources = state.decoder.has_sources();
+        let stand_in = if names_sources { state.source.take() } else { None };
+        self.waiting.push(Entry::Signals(Arc::new(block)));
+        self.waiting.extend(stand_in.map(Entry::SourceEnded));
+    }
+
+    /// An input has ended: what only it spoke for no longer holds the others back.
+    pub fn end_input(&mut self, input: usize) {
+        self.inputs[input].ended = true;
+        let state = &mut self.inputs[input];
+        let mut ended: Vec<u32> = state.source.take().into_iter().chain(std::mem::take(&mut state.named)).collect();
+        ended.sort_unstable();
+        ended.dedup();
+        ended.retain(|source| {
+            !self.inputs.iter().any(|other| other.named.contains(source) || other.source == Some(*source))
+        });
+        self.waiting.extend(ended.into_iter().map(Entry::SourceEnded));
+    }
+
+    /// Logs wall-clock time.
+    pub fn tick(&mut self, now_us: i64) {
+        self.waiting.push(Entry::Tick(now_us));
+    }
+
+    /// Ends the log: what waits for order is processed.
+    pub fn finish(&mut self, out: &mut Vec<Event>) {
+        self.waiting.push(Entry::End);
+        self.round(Vec::new(), out);
+    }
+
+    /// Whether something waits for the next round.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Signals that were decoded so far.
+    pub fn signals(&self) -> u64 {
+        self.position
+    }
+
+    /// The books.
+    pub fn ledger(&self) -> Ledger {
+        self.core.ledger()
+    }
+
+    /// What [`Ledger::open`] must be, counted one by one.
+    pub fn count_open(&self) -> u64 {
+        self.core.count_open()
+    }
+
+    /// What happened at a bound.
+    pub fn bounds(&self) -> Bounds {
+        self.core.bounds()
+    }
+
+    /// How many entities are known.
+    pub fn entities(&self) -> usize {
+        self.core.entities()
+    }
+}

@@ -1,0 +1,205 @@
+//! The rules of a configuration: found, loaded, and made into workers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use stillhouse_core::Plan;
+use stillhouse_core::columns::{Batch, Observations, Verdicts};
+use stillhouse_core::plan::TypePlan;
+use stillhouse_core::rule::{Field, Judge, RuleId};
+use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
+
+use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, refuse};
+use crate::map::{Map, Worker};
+
+include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// The rules of a configuration, loaded and proved.
+#[derive(Debug)]
+pub struct RuleSet {
+    types: Vec<TypeRules>,
+}
+
+#[derive(Debug)]
+struct TypeRules {
+    mapper: (Rule, RuleRef),
+    suppressor: Option<(Rule, RuleRef)>,
+}
+
+/// An engine for rules, with the compiled-code cache in the user's cache folder.
+///
+/// # Errors
+/// If this machine cannot run WebAssembly as the engine is set up.
+pub fn engine(instances: usize) -> Result<RuleEngine, stillhouse_rules::EngineError> {
+    let config = EngineConfig { instances_max: instances as u32, cache_dir: cache_dir(), ..EngineConfig::default() };
+    match RuleEngine::new(config.clone()) {
+        Err(error) if config.cache_dir.is_some() => {
+            tracing::warn!(%error, "rules are compiled each time: the cache cannot be used");
+            RuleEngine::new(EngineConfig { cache_dir: None, ..config })
+        }
+        made => made,
+    }
+}
+
+/// `$STILLHOUSE_CACHE` (empty for none), or the user's cache folder.
+fn cache_dir() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("STILLHOUSE_CACHE") {
+        return (!folder.is_empty()).then(|| folder.into());
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    std::fs::create_dir_all(&cache).ok()?;
+    Some(cache.join("stillhouse"))
+}
+
+impl RuleSet {
+    /// Finds and loads the rules that `config` names.
+    ///
+    /// # Errors
+    /// If a rule is not there, is refused, or is of the other kind; with the line that names it.
+    pub fn load(config: &Config, engine: &RuleEngine) -> Result<Self, ConfigError> {
+        let mut types = Vec::new();
+        for signal in &config.signals {
+            let load = |rule: &RuleRef, kind| load(rule, kind, config, engine).map(|loaded| (loaded, rule.clone()));
+            let mapper = load(&signal.mapper, Kind::Mapper).map_err(|refusal| config.error(refusal))?;
+            let suppressor = signal.suppressor.as_ref().map(|rule| load(rule, Kind::Suppressor)).transpose();
+            types.push(TypeRules { mapper, suppressor: suppressor.map_err(|refusal| config.error(refusal))? });
+        }
+        Ok(Self { types })
+    }
+
+    /// The plan of the core.
+    ///
+    /// # Errors
+    /// If the configuration names a state that a mapper does not have.
+    pub fn plan(&self, config: &Config) -> Result<Plan, ConfigError> {
+        let types: Result<Vec<TypePlan>, Refusal> = config
+            .signals
+            .iter()
+            .zip(&self.types)
+            .map(|(signal, rules)| signal.plan(rules.mapper.0.id(), rules.mapper.0.states()))
+            .collect();
+        let types = types.map_err(|refusal| config.error(refusal))?;
+        Ok(Plan { order: config.order.clone(), types, config_digest: config.digest.clone() })
+    }
+
+    /// The signal types and the fields that their mappers read.
+    pub fn fields(&self, config: &Config) -> Vec<(String, Vec<Field>)> {
+        let fields = self.types.iter().map(|rules| rules.mapper.0.fields().to_vec());
+        config.signals.iter().map(|signal| signal.name.clone()).zip(fields).collect()
+    }
+
+    /// A worker with an instance of each mapper.
+    ///
+    /// # Errors
+    /// If a mapper refuses its settings.
+    pub fn worker(&self, config: &Config, batch_rows: usize) -> Result<Worker, ConfigError> {
+        let mut mappers: Vec<(Box<dyn Map>, Vec<Field>)> = Vec::new();
+        for rules in &self.types {
+            let (rule, named) = &rules.mapper;
+            let instance = rule
+                .mapper(&named.settings)
+                .map_err(|error| config.error(refuse(named.span.clone(), error.to_string())))?;
+            mappers.push((Box::new(WasmMapper(instance)), rule.fields().to_vec()));
+        }
+        Ok(Worker::new(mappers, batch_rows))
+    }
+
+    /// The suppressors.
+    ///
+    /// # Errors
+    /// If a suppressor refuses its settings.
+    pub fn judge(&self, config: &Config) -> Result<WasmJudge, ConfigError> {
+        let mut suppressors = Vec::new();
+        for rules in &self.types {
+            suppressors.push(match &rules.suppressor {
+                None => None,
+                Some((rule, named)) => Some(
+                    rule.suppressor(&named.settings)
+                        .map_err(|error| config.error(refuse(named.span.clone(), error.to_string())))?,
+                ),
+            });
+        }
+        Ok(WasmJudge { suppressors })
+    }
+
+    /// Mapper and suppressor of each signal type, for people.
+    pub fn ids(&self) -> impl Iterator<Item = (&Rule, Option<&Rule>)> {
+        self.types.iter().map(|rules| (&rules.mapper.0, rules.suppressor.as_ref().map(|(rule, _)| rule)))
+    }
+}
+
+fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Result<Rule, Refusal> {
+    let refused = |message: String| refuse(named.span.clone(), message);
+    let base = config.path.parent().unwrap_or(Path::new("."));
+    let file = if named.name.ends_with(".wasm") {
+        Some(base.join(&named.name))
+    } else {
+        let in_folder = config.rules_folder.as_ref().map(|folder| folder.join(format!("{}.wasm", named.name)));
+        in_folder.filter(|path| path.exists())
+    };
+    let rule = match (&file, SHIPPED.iter().find(|(name, _)| *name == named.name)) {
+        (Some(path), _) => engine.load_file(path),
+        (None, Some((_, bytes))) => engine.load(bytes),
+        (None, None) => {
+            let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+            let folder = match &config.rules_folder {
+                Some(folder) => format!("in {} nor ", folder.display()),
+                None => String::new(),
+            };
+            let near = did_you_mean(&named.name, &known);
+            return Err(refused(format!(
+                "no rule `{}` {folder}among those that ship ({}){near}",
+                named.name,
+                if known.is_empty() { "none: this program was built without them".into() } else { listed(&known) },
+            )));
+        }
+    };
+    let rule = rule.map_err(|error| refused(format!("rule `{}`: {error}", named.name)))?;
+    if rule.kind() != kind {
+        return Err(refused(format!("rule `{}` is a {}, expected a {kind}", named.name, rule.kind())));
+    }
+    Ok(rule)
+}
+
+struct WasmMapper(MapperInstance);
+
+impl Map for WasmMapper {
+    fn map(&mut self, batch: Batch, out: &mut Observations) -> Batch {
+        self.0.map(batch, out)
+    }
+}
+
+/// The suppressors of all signal types.
+pub struct WasmJudge {
+    suppressors: Vec<Option<SuppressorInstance>>,
+}
+
+impl WasmJudge {
+    fn of(&self, signal_type: u16) -> Option<&SuppressorInstance> {
+        self.suppressors.get(signal_type as usize)?.as_ref()
+    }
+}
+
+impl Judge for WasmJudge {
+    fn fields(&self, signal_type: u16) -> Option<&[Field]> {
+        self.of(signal_type).map(|instance| instance.rule().fields())
+    }
+
+    fn judge(&mut self, signal_type: u16, candidates: Batch) -> Verdicts {
+        let mut verdicts = Verdicts::default();
+        if let Some(Some(instance)) = self.suppressors.get_mut(signal_type as usize) {
+            instance.judge(candidates, &mut verdicts);
+        }
+        verdicts
+    }
+
+    fn rule(&self, signal_type: u16) -> Option<&RuleId> {
+        self.of(signal_type).map(|instance| instance.rule().id())
+    }
+}
+
+/// The settings of a rule that has none.
+pub fn no_settings() -> BTreeMap<String, String> {
+    BTreeMap::new()
+}

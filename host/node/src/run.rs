@@ -1,0 +1,271 @@
+//! Runs a configuration over inputs.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use tokio::sync::mpsc::{Receiver, channel};
+
+use crate::config::{Config, InputConfig};
+use crate::decode::framing::Chunk;
+use crate::decode::record::Decoder;
+use crate::input::{Input, Piece, Reading, open, tell_time};
+use crate::pipeline::{Pipeline, ROUND_CHUNKS};
+use crate::rules::{self, RuleSet};
+use crate::summary::{Summary, Tally};
+
+/// How to run; none of it changes what leaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Into how many shards the entities are divided.
+    pub shards: usize,
+    /// How many threads decode and map.
+    pub threads: usize,
+    /// The most rows in one call of a mapper.
+    pub batch_rows: usize,
+    /// Read on when files grow, until stopped.
+    pub follow: bool,
+}
+
+/// What a run tells while it goes on.
+pub trait Watch {
+    /// `signals` were taken in, and `bytes` of the inputs were read.
+    fn progress(&mut self, signals: u64, bytes: u64);
+}
+
+/// No one watches.
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Where the signals went, and what left.
+    pub summary: Summary,
+    /// Inputs that broke off: their name, and why.
+    pub broken: Vec<(String, String)>,
+}
+
+/// Reads `inputs` as `config` says and writes one event a line to `output`.
+///
+/// # Errors
+/// If a rule is refused, an input cannot be opened, or the output cannot be written.
+pub fn run(
+    config: &Config,
+    inputs: &[Input],
+    output: &mut dyn Write,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
+    let started = crate::clock::moment();
+    let types = config.signals.len();
+    let engine = rules::engine((options.threads + 2) * types + 8).context("the rule engine cannot be started")?;
+    let rules = RuleSet::load(config, &engine)?;
+    let workers = (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
+    let fields = rules.fields(config);
+    let mut pipeline = Pipeline::new(rules.plan(config)?, options.shards, Box::new(rules.judge(config)?), workers);
+    for input in inputs {
+        let name = input.name();
+        let decoder = Decoder::new(input_config(config, &name)?, &name, &fields);
+        pipeline.add_input(Arc::new(decoder));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut run = Run {
+        pipeline,
+        inputs,
+        output,
+        tally: Tally::default(),
+        broken: Vec::new(),
+        lines: Vec::new(),
+        read_bytes: Arc::new(AtomicU64::new(0)),
+        since: Vec::new(),
+        watch,
+    };
+    if options.follow {
+        run.follow(config, runtime.handle())?;
+    } else {
+        run.to_the_end(config, runtime.handle())?;
+    }
+    let mut events = Vec::new();
+    run.pipeline.finish(&mut events);
+    run.write(events)?;
+    run.output.flush().context("the output cannot be written")?;
+    let outcome = Outcome {
+        summary: Summary {
+            ledger: run.pipeline.ledger(),
+            tally: run.tally,
+            bounds: run.pipeline.bounds(),
+            entities: run.pipeline.entities(),
+            took: started.elapsed(),
+        },
+        broken: run.broken,
+    };
+    // Readers that still wait for a file or for standard input must not hold the program up.
+    runtime.shutdown_background();
+    Ok(outcome)
+}
+
+/// The `[[input]]` that reads a file of this name.
+///
+/// # Errors
+/// If none does.
+pub fn input_config<'a>(config: &'a Config, name: &str) -> Result<&'a InputConfig> {
+    match config.inputs.iter().find(|input| input.files.matches(name)) {
+        Some(input) => Ok(input),
+        None => {
+            let patterns: Vec<&str> = config.inputs.iter().map(|input| input.files.as_str()).collect();
+            bail!(
+                "{}: no `[[input]]` reads a file named `{name}`; their `files` are {}",
+                config.path.display(),
+                crate::config::listed(&patterns)
+            )
+        }
+    }
+}
+
+struct Run<'a> {
+    pipeline: Pipeline<'a>,
+    inputs: &'a [Input],
+    output: &'a mut dyn Write,
+    tally: Tally,
+    broken: Vec<(String, String)>,
+    lines: Vec<u8>,
+    read_bytes: Arc<AtomicU64>,
+    /// When the chunks were read whose signals the core takes in with the next round.
+    since: Vec<Instant>,
+    watch: &'a mut dyn Watch,
+}
+
+impl Run<'_> {
+    /// Reads whatever input is furthest behind, until all have ended.
+    fn to_the_end(&mut self, config: &Config, runtime: &tokio::runtime::Handle) -> Result<()> {
+        let mut from: Vec<Option<Receiver<Piece>>> = self.inputs.iter().map(|_| None).collect();
+        while let Some(slowest) = self.pipeline.slowest() {
+            let from = match &mut from[slowest] {
+                Some(from) => from,
+                closed => {
+                    closed.insert(self.open(config, slowest, runtime, None, false)?.context("a channel of its own")?)
+                }
+            };
+            let mut chunks = Vec::new();
+            let mut ended = false;
+            while chunks.len() < ROUND_CHUNKS {
+                match from.blocking_recv() {
+                    Some(Piece::Chunk(index, chunk)) => chunks.push((index, chunk)),
+                    Some(Piece::Ended(_, reason)) => {
+                        ended = true;
+                        self.note_broken(slowest, reason);
+                        break;
+                    }
+                    Some(Piece::Tick(_) | Piece::Stop) => {}
+                    None => {
+                        ended = true;
+                        break;
+                    }
+                }
+                // What comes from a pipe is not held back to fill a round.
+                if self.inputs[slowest] == Input::Stdin && from.is_empty() {
+                    break;
+                }
+            }
+            self.round(chunks)?;
+            if ended {
+                self.pipeline.end_input(slowest);
+            }
+            if self.inputs[slowest] == Input::Stdin && from.is_empty() {
+                self.round(Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes pieces as they come, until the user stops or every input has ended.
+    fn follow(&mut self, config: &Config, runtime: &tokio::runtime::Handle) -> Result<()> {
+        let (to, mut from) = channel(64);
+        for index in 0..self.inputs.len() {
+            self.open(config, index, runtime, Some(to.clone()), true)?;
+        }
+        runtime.spawn(tell_time(to));
+        let mut open = self.inputs.len();
+        while open > 0 {
+            let Some(first) = from.blocking_recv() else { break };
+            let mut pieces = vec![first];
+            while pieces.len() < ROUND_CHUNKS
+                && let Ok(piece) = from.try_recv()
+            {
+                pieces.push(piece);
+            }
+            for piece in pieces {
+                match piece {
+                    Piece::Chunk(index, chunk) => self.round(vec![(index, chunk)])?,
+                    Piece::Ended(index, reason) => {
+                        open -= 1;
+                        self.pipeline.end_input(index);
+                        self.note_broken(index, reason);
+                    }
+                    Piece::Tick(now_us) => self.pipeline.tick(now_us),
+                    Piece::Stop => return Ok(()),
+                }
+            }
+            if self.pipeline.is_waiting() {
+                self.round(Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        config: &Config,
+        index: usize,
+        runtime: &tokio::runtime::Handle,
+        to: Option<tokio::sync::mpsc::Sender<Piece>>,
+        follow: bool,
+    ) -> Result<Option<Receiver<Piece>>> {
+        let input = &self.inputs[index];
+        let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes) };
+        let framing = match input_config(config, &input.name())?.format {
+            crate::config::schema::Format::Text => crate::decode::framing::Framing::Lines,
+            _ => crate::decode::framing::Framing::Json,
+        };
+        open(index, input, framing, &reading, runtime, to).with_context(|| match input {
+            Input::File(path) => format!("{}: cannot be opened", path.display()),
+            Input::Stdin => "standard input cannot be read".into(),
+        })
+    }
+
+    fn round(&mut self, chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        let read = crate::clock::moment();
+        let since = std::mem::replace(&mut self.since, vec![read; chunks.len()]);
+        let mut events = Vec::new();
+        self.pipeline.round(chunks, &mut events);
+        self.write(events)?;
+        since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));
+        self.watch.progress(self.pipeline.signals(), self.read_bytes.load(Ordering::Relaxed));
+        Ok(())
+    }
+
+    fn write(&mut self, events: Vec<stillhouse_core::Event>) -> Result<()> {
+        self.lines.clear();
+        for event in &events {
+            self.tally.event(event);
+            event.write_line(&mut self.lines);
+        }
+        self.output.write_all(&self.lines).context("the output cannot be written")?;
+        if !events.is_empty() {
+            self.output.flush().context("the output cannot be written")?;
+        }
+        Ok(())
+    }
+
+    fn note_broken(&mut self, index: usize, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.broken.push((self.inputs[index].name(), reason));
+        }
+    }
+}

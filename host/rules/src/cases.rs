@@ -1,0 +1,219 @@
+//! A rule's own test cases, and its answers as values that can be compared.
+
+use std::sync::Arc;
+
+use stillhouse_core::columns::{Observations, Verdicts, outcome, verdict};
+use stillhouse_core::rule::State;
+
+use crate::batch::{Given, batch_from_given, to_guest};
+use crate::error::LoadError;
+use crate::instance::{Caller, MapperWorld, NotStarted, SuppressorWorld, World};
+use crate::limits::grouped;
+use crate::load::RuleInner;
+
+/// A test case that a rule brings along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What it shows.
+    pub name: String,
+    /// Settings that it is run with, sorted by name; none for a mapper.
+    pub settings: Vec<(String, String)>,
+    /// The fields of its signal or candidate.
+    pub given: Vec<Given>,
+    /// What the rule must answer.
+    pub expected: Answer,
+}
+
+/// The answer for one row: only what counts for its outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A mapper: the signal is an observation.
+    Observed {
+        /// Name of the canonical state.
+        state: String,
+        /// 0 info to 3 critical.
+        severity: u8,
+        /// The record key.
+        key: String,
+        /// Empty where there is none.
+        value: String,
+    },
+    /// A mapper: the signal says nothing.
+    Dropped {
+        /// Why.
+        reason: String,
+    },
+    /// A mapper: the signal should say something and does not.
+    Rejected {
+        /// Why.
+        reason: String,
+    },
+    /// A suppressor: it leaves.
+    Emit,
+    /// A suppressor: it is held back.
+    Suppress {
+        /// Microseconds since 1970, or 0.
+        until_us: i64,
+        /// Why.
+        reason: String,
+    },
+    /// A suppressor: it is judged again.
+    Delay {
+        /// Microseconds since 1970, or 0.
+        until_us: i64,
+        /// Why.
+        reason: String,
+    },
+    /// A suppressor: it leaves with this severity.
+    Escalate {
+        /// 0 info to 3 critical.
+        severity: u8,
+        /// Why.
+        reason: String,
+    },
+    /// The rule failed.
+    Failed {
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl Answer {
+    /// Whether two answers mean the same; how a failure is worded does not count.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::Failed { .. }, Self::Failed { .. }))
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Observed { state, severity, key, value } => {
+                write!(f, "observed state `{state}`, severity {severity}, key `{key}`")?;
+                if !value.is_empty() {
+                    write!(f, ", value `{value}`")?;
+                }
+                Ok(())
+            }
+            Self::Dropped { reason } => write!(f, "dropped: `{reason}`"),
+            Self::Rejected { reason } => write!(f, "rejected: `{reason}`"),
+            Self::Emit => write!(f, "emit"),
+            Self::Suppress { until_us: 0, reason } => write!(f, "suppress: `{reason}`"),
+            Self::Suppress { until_us, reason } => write!(f, "suppress until {until_us}: `{reason}`"),
+            Self::Delay { until_us, reason } => write!(f, "delay until {until_us}: `{reason}`"),
+            Self::Escalate { severity, reason } => write!(f, "escalate to {severity}: `{reason}`"),
+            Self::Failed { reason } => write!(f, "failed: {reason}"),
+        }
+    }
+}
+
+/// How a test case went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseResult {
+    /// The case.
+    pub name: String,
+    /// What it wants.
+    pub expected: Answer,
+    /// What the rule answered.
+    pub got: Answer,
+}
+
+impl CaseResult {
+    /// Whether the rule answered as its case wants.
+    pub fn passed(&self) -> bool {
+        self.expected == self.got
+    }
+}
+
+/// A kind of rule whose answers can be read row by row.
+pub(crate) trait Readable: World {
+    fn read(out: &Self::Out, row: usize, states: &[State]) -> Answer;
+}
+
+impl Readable for MapperWorld {
+    fn read(out: &Observations, row: usize, states: &[State]) -> Answer {
+        let reason = out.reason.get(row).to_owned();
+        match out.outcome[row] {
+            outcome::OBSERVED => Answer::Observed {
+                state: states[out.state[row] as usize].name.clone(),
+                severity: out.severity[row],
+                key: out.key.get(row).to_owned(),
+                value: if out.value.is_empty() { String::new() } else { out.value.get(row).to_owned() },
+            },
+            outcome::DROPPED => Answer::Dropped { reason },
+            outcome::REJECTED => Answer::Rejected { reason },
+            _ => Answer::Failed { reason },
+        }
+    }
+}
+
+impl Readable for SuppressorWorld {
+    fn read(out: &Verdicts, row: usize, _: &[State]) -> Answer {
+        let reason = out.reason.get(row).to_owned();
+        let until_us = out.until_us[row];
+        match out.verdict[row] {
+            verdict::EMIT => Answer::Emit,
+            verdict::SUPPRESS => Answer::Suppress { until_us, reason },
+            verdict::DELAY => Answer::Delay { until_us, reason },
+            verdict::ESCALATE => Answer::Escalate { severity: out.severity[row], reason },
+            _ => Answer::Failed { reason },
+        }
+    }
+}
+
+/// Sorted by name.
+type Settings = [(String, String)];
+
+/// A fresh caller outside the pool's permits, for loading.
+pub(crate) fn caller<W: World>(
+    rule: &Arc<RuleInner>,
+    pre: &W::Pre,
+    settings: &Settings,
+) -> Result<Caller<W>, LoadError> {
+    Caller::new(Arc::clone(rule), pre.clone(), settings.to_vec(), None).map_err(|not| match not {
+        NotStarted::Fails(stage, failure) => LoadError::Fails { stage, failure },
+        NotStarted::Refused(why) => LoadError::Manifest(format!("its cases' own settings are refused: {why}")),
+    })
+}
+
+/// Asks `caller` about rows in one batch.
+pub(crate) fn ask<W: Readable>(
+    caller: &mut Caller<W>,
+    rule: &RuleInner,
+    rows: &[&[Given]],
+) -> Result<Vec<Answer>, LoadError> {
+    let batch =
+        batch_from_given(&rule.fields, rows).map_err(|(row, why)| LoadError::Manifest(format!("row {row} {why}")))?;
+    let out = caller.answer(&to_guest(batch));
+    Ok((0..rows.len()).map(|row| W::read(&out, row, &rule.states)).collect())
+}
+
+/// Runs all cases, one by one.
+///
+/// # Errors
+/// Where they use too much fuel together, or an instance cannot start. A case
+/// that does not pass is no error here.
+pub(crate) fn run<W: Readable>(rule: &Arc<RuleInner>, pre: &W::Pre) -> Result<Vec<CaseResult>, LoadError> {
+    let limit = rule.engine.limits().fuel_to_prove;
+    let mut spent = 0;
+    let mut results = Vec::with_capacity(rule.cases.len());
+    let mut last: Option<(&Settings, Caller<W>)> = None;
+    for case in &rule.cases {
+        let caller = match &mut last {
+            Some((settings, caller)) if **settings == *case.settings => caller,
+            _ => &mut last.insert((&case.settings, caller(rule, pre, &case.settings)?)).1,
+        };
+        let mut answers = ask(caller, rule, &[&case.given])?;
+        spent += caller.stats.fuel;
+        if spent > limit {
+            return Err(LoadError::TooLarge {
+                what: "its test cases use",
+                got: format!("more than {} units of fuel", grouped(limit)),
+                limit: grouped(limit),
+                setting: "fuel_to_prove",
+            });
+        }
+        results.push(CaseResult { name: case.name.clone(), expected: case.expected.clone(), got: answers.remove(0) });
+    }
+    Ok(results)
+}

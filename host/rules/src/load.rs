@@ -1,0 +1,261 @@
+//! From a file to a rule that is proved.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, OnceLock, PoisonError, Weak};
+
+use sha2::{Digest, Sha256};
+use stillhouse_core::rule::{Field, RuleId, State};
+
+use crate::bindings::{mapper, suppressor};
+use crate::cases::{self, Case, CaseResult, Readable};
+use crate::contract;
+use crate::engine::{EngineInner, RuleEngine};
+use crate::error::{InstanceError, LoadError, Stage};
+use crate::failure::Budget;
+use crate::guest::{HostState, Live};
+use crate::instance::{MapperInstance, MapperWorld, SuppressorInstance, SuppressorWorld};
+use crate::manifest::{self, Manifest};
+use crate::purity;
+
+/// The kind of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Turns signals into observations.
+    Mapper,
+    /// Judges candidates.
+    Suppressor,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Mapper => "mapper",
+            Self::Suppressor => "suppressor",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One version of a rule: loaded, checked, ready to make instances. Cheap to clone.
+#[derive(Clone)]
+pub struct Rule {
+    pub(crate) inner: Arc<RuleInner>,
+}
+
+pub(crate) struct RuleInner {
+    pub engine: Arc<EngineInner>,
+    pub id: RuleId,
+    /// Name and version, as log lines show them.
+    pub label: Arc<str>,
+    pub fields: Vec<Field>,
+    pub states: Vec<State>,
+    pub schema: u32,
+    pub cases: Vec<Case>,
+    results: OnceLock<Vec<CaseResult>>,
+    pre: Pre,
+}
+
+#[derive(Clone)]
+enum Pre {
+    Mapper(mapper::MapperPre<HostState>),
+    Suppressor(suppressor::SuppressorPre<HostState>),
+}
+
+impl RuleEngine {
+    /// Loads a rule from the bytes of its file: a component, or a core module
+    /// that the SDK built for `wasm32-unknown-unknown`.
+    ///
+    /// Takes as long as compiling does (tens of milliseconds for a rule of
+    /// 100 kB, less where the compiled code is cached) and one call of the rule
+    /// for each case and more. One rule at a time is loaded. Bytes that are
+    /// loaded already give the same [`Rule`] again.
+    ///
+    /// # Errors
+    /// Whatever is not as it should be; see [`LoadError`].
+    pub fn load(&self, file: &[u8]) -> Result<Rule, LoadError> {
+        let digest = hex(&Sha256::digest(file));
+        let mut loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = loaded.get(&digest).and_then(Weak::upgrade) {
+            return Ok(Rule { inner });
+        }
+        let inner = load(&self.inner, file, &digest)?;
+        loaded.retain(|_, rule| rule.strong_count() > 0);
+        loaded.insert(digest, Arc::downgrade(&inner));
+        Ok(Rule { inner })
+    }
+
+    /// Loads a rule from a file; see [`RuleEngine::load`].
+    ///
+    /// # Errors
+    /// Also where the file cannot be read.
+    pub fn load_file(&self, path: impl AsRef<Path>) -> Result<Rule, LoadError> {
+        let path = path.as_ref();
+        let read = |source| LoadError::Read { path: path.to_owned(), source };
+        // One byte more than allowed is enough to be refused.
+        let most = self.limits().component_bytes_max as u64 + 1;
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(read)?;
+        file.take(most).read_to_end(&mut bytes).map_err(read)?;
+        self.load(&bytes)
+    }
+}
+
+fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<RuleInner>, LoadError> {
+    let contract = contract::inspect(file, engine.limits())?;
+    let component = crate::compile::compile(engine, digest, &contract.component)?;
+    drop(contract.component);
+    let wrong =
+        |e: wasmtime::Error| LoadError::Exports(format!("{e:#}; build with the SDK of version 0.1.0 of the contract"));
+    let instance_pre = engine.linker.instantiate_pre(&component).map_err(wrong)?;
+    let (pre, manifest) = match contract.kind {
+        Kind::Mapper => {
+            let pre = mapper::MapperPre::new(instance_pre).map_err(wrong)?;
+            let manifest = describe_mapper(engine, &pre)?;
+            (Pre::Mapper(pre), manifest)
+        }
+        Kind::Suppressor => {
+            let pre = suppressor::SuppressorPre::new(instance_pre).map_err(wrong)?;
+            let manifest = describe_suppressor(engine, &pre)?;
+            (Pre::Suppressor(pre), manifest)
+        }
+    };
+    let rule = Arc::new(RuleInner {
+        engine: Arc::clone(engine),
+        label: format!("{}@{}", manifest.name, manifest.version).into(),
+        id: RuleId { name: manifest.name, version: manifest.version, digest: digest.to_owned() },
+        fields: manifest.fields,
+        states: manifest.states,
+        schema: manifest.schema,
+        cases: manifest.cases,
+        results: OnceLock::new(),
+        pre: pre.clone(),
+    });
+    let results = match &pre {
+        Pre::Mapper(pre) => prove::<MapperWorld>(&rule, pre)?,
+        Pre::Suppressor(pre) => prove::<SuppressorWorld>(&rule, pre)?,
+    };
+    let _ = rule.results.set(results);
+    Ok(rule)
+}
+
+fn prove<W: Readable>(rule: &Arc<RuleInner>, pre: &W::Pre) -> Result<Vec<CaseResult>, LoadError> {
+    let results = cases::run::<W>(rule, pre)?;
+    if results.iter().any(|r| !r.passed()) {
+        return Err(LoadError::Cases { results });
+    }
+    purity::prove::<W>(rule, pre)?;
+    Ok(results)
+}
+
+fn describe_mapper(engine: &Arc<EngineInner>, pre: &mapper::MapperPre<HostState>) -> Result<Manifest, LoadError> {
+    let mut live = Live::new(engine, pre, &"describe".into()).map_err(fails(Stage::Start))?;
+    let budget = Budget::to_describe(engine.limits());
+    let (manifest, _) = live.call(budget, |world, store| world.stillhouse_rules_mapper_rule().call_describe(store));
+    let manifest = manifest.map_err(fails(Stage::Describe))?;
+    manifest::of_mapper(manifest, engine.limits()).map_err(LoadError::Manifest)
+}
+
+fn describe_suppressor(
+    engine: &Arc<EngineInner>,
+    pre: &suppressor::SuppressorPre<HostState>,
+) -> Result<Manifest, LoadError> {
+    let mut live = Live::new(engine, pre, &"describe".into()).map_err(fails(Stage::Start))?;
+    let budget = Budget::to_describe(engine.limits());
+    let (manifest, _) = live.call(budget, |world, store| world.stillhouse_rules_suppressor_rule().call_describe(store));
+    let manifest = manifest.map_err(fails(Stage::Describe))?;
+    manifest::of_suppressor(manifest, engine.limits()).map_err(LoadError::Manifest)
+}
+
+fn fails(stage: Stage) -> impl Fn(crate::Failure) -> LoadError {
+    move |failure| LoadError::Fails { stage, failure }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            out.push(char::from_digit(digit.into(), 16).unwrap_or('?'));
+        }
+    }
+    out
+}
+
+impl Rule {
+    /// Name, version and digest.
+    pub fn id(&self) -> &RuleId {
+        &self.inner.id
+    }
+
+    /// Mapper or suppressor.
+    pub fn kind(&self) -> Kind {
+        match self.inner.pre {
+            Pre::Mapper(_) => Kind::Mapper,
+            Pre::Suppressor(_) => Kind::Suppressor,
+        }
+    }
+
+    /// The fields that it reads: the columns of its batches, in this order.
+    pub fn fields(&self) -> &[Field] {
+        &self.inner.fields
+    }
+
+    /// A mapper's canonical states, by code; empty for a suppressor.
+    pub fn states(&self) -> &[State] {
+        &self.inner.states
+    }
+
+    /// The version of a mapper's list of states; 0 for a suppressor.
+    pub fn schema(&self) -> u32 {
+        self.inner.schema
+    }
+
+    /// Its own test cases.
+    pub fn cases(&self) -> &[Case] {
+        &self.inner.cases
+    }
+
+    /// How its test cases went; all passed, or it would not be loaded.
+    pub fn case_results(&self) -> &[CaseResult] {
+        self.inner.results.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Makes an instance of a mapper, for one worker, with `settings`.
+    ///
+    /// # Errors
+    /// Where the rule is a suppressor, or refuses the settings, or all instances are in use.
+    pub fn mapper(&self, settings: &BTreeMap<String, String>) -> Result<MapperInstance, InstanceError> {
+        match &self.inner.pre {
+            Pre::Mapper(pre) => MapperInstance::new(self, pre.clone(), settings),
+            Pre::Suppressor(_) => Err(self.other_kind(Kind::Mapper)),
+        }
+    }
+
+    /// Makes an instance of a suppressor, for one worker, with `settings`.
+    ///
+    /// # Errors
+    /// Where the rule is a mapper, or refuses the settings, or all instances are in use.
+    pub fn suppressor(&self, settings: &BTreeMap<String, String>) -> Result<SuppressorInstance, InstanceError> {
+        match &self.inner.pre {
+            Pre::Suppressor(pre) => SuppressorInstance::new(self, pre.clone(), settings),
+            Pre::Mapper(_) => Err(self.other_kind(Kind::Suppressor)),
+        }
+    }
+
+    fn other_kind(&self, expected: Kind) -> InstanceError {
+        InstanceError::Kind { rule: self.id().name.clone(), expected: expected.name(), got: self.kind().name() }
+    }
+}
+
+impl std::fmt::Debug for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let RuleId { name, version, digest } = self.id();
+        write!(f, "Rule({} {name} {version} {})", self.kind(), &digest[..12])
+    }
+}

@@ -1,0 +1,14 @@
+//! The runtime against rules written by hand: what loads, what does not, and
+//! what a bad row does to its batch.
+
+mod cache;
+mod load;
+mod poison;
+mod wat_rule;
+
+use stillhouse_rules::{EngineConfig, RuleEngine};
+
+/// An engine without a cache.
+fn engine() -> RuleEngine {
+    RuleEngine::new(EngineConfig { instances_max: 4, ..EngineConfig::default() }).unwrap()
+}

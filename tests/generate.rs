@@ -1,0 +1,133 @@
+//! Random plans and streams: few keys, few states and small times, so that everything collides.
+
+use stillhouse_core::Plan;
+use stillhouse_core::columns::outcome;
+use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan};
+
+use crate::chance::Chance;
+use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
+use crate::stream::{Item, Signal, Stream};
+
+/// A plan with all knobs turned at random.
+pub fn any_plan(chance: &mut Chance) -> Plan {
+    let types = (0..chance.between(1, 2)).map(|number| any_type(chance, &format!("type.{number}"))).collect();
+    let mut plan = plan(types);
+    plan.order.allowed_lateness_us = chance.pick(&[0, 0, 3, 10, 40]);
+    if chance.percent(20) {
+        // Exact only for what comes in order: see `ids_are_remembered_by_event_time`.
+        plan.order.id_window_us = chance.pick(&[0, 5, 50]);
+    }
+    plan
+}
+
+fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
+    let mut plan = type_plan(name);
+    if chance.percent(20) {
+        plan.mode = Mode::Occurrence;
+    }
+    plan.hold_down_us = chance.pick(&[0, 1, 5, 20, 60]);
+    plan.hold_open_us = chance.pick(&[0, 1, 5, 20, 60]);
+    if chance.percent(50) {
+        plan.clear_after_us[DOWN as usize] = Some(chance.pick(&[1, 7, 30, 80]));
+    }
+    if chance.percent(30) {
+        plan.clear_after_us[SLOW as usize] = Some(chance.pick(&[1, 7, 30, 80]));
+    }
+    plan.forget_after_us = chance.pick(&[5, 30, 100, 1_000_000]);
+    if chance.percent(40) {
+        let against = chance.pick(&[Against::Any, Against::Last]);
+        plan.dedupe = Some(DedupePlan { window_us: chance.pick(&[0, 2, 10, 50]), against });
+    }
+    if chance.percent(50) {
+        let high_mpct = chance.pick(&[4_000, 10_000, 20_000, 50_000]);
+        let low_mpct = high_mpct - chance.pick(&[0, 1, 1_000, 3_000]);
+        let quiet_us = chance.pick(&[None, Some(3), Some(20), Some(60)]);
+        plan.flapping = Some(FlappingPlan { high_mpct, low_mpct, quiet_us });
+    }
+    plan
+}
+
+/// A stream with everything that the model knows.
+pub fn any_stream(chance: &mut Chance, plan: &Plan) -> Stream {
+    let in_order = plan.order.id_window_us < 1_000;
+    let sources: Vec<String> = (0..chance.between(1, 3)).map(|number| format!("s{number}")).collect();
+    let count = chance.pick(&[3, 6, 12, 30, 80]);
+    let step_us = chance.pick(&[0, 1, 3, 10, 25]);
+    let disorder_us = chance.pick(&[0, plan.order.allowed_lateness_us, 2 * plan.order.allowed_lateness_us + 5]);
+    let disorder_us = if in_order { 0 } else { disorder_us };
+    let duplicates = chance.pick(&[0, 10, 40]);
+    let unusable = chance.pick(&[0, 5, 30]);
+    let mut items = Vec::new();
+    let mut base_us = 100;
+    let mut running = sources.len();
+    for number in 0..count {
+        base_us += chance.between(0, 2 * step_us);
+        let mut signal = any_signal(chance, plan, running, number);
+        signal.time_us = base_us - chance.between(0, disorder_us);
+        if chance.percent(unusable) {
+            signal.outcome = chance.pick(&[outcome::DROPPED, outcome::REJECTED, outcome::FAILED]);
+        }
+        if chance.percent(duplicates) && !items.is_empty() {
+            again(chance, &mut signal, &items, running, in_order);
+        }
+        items.push(Item::Signal(signal));
+        if running > 1 && chance.percent(2) {
+            running -= 1;
+            items.push(Item::SourceEnded(running as u32));
+        }
+    }
+    Stream { sources, items, ended: chance.percent(60) }
+}
+
+/// A stream of signals that all differ in id and rank, in the order of their times.
+pub fn orderly_stream(chance: &mut Chance, plan: &Plan) -> Stream {
+    let sources: Vec<String> = (0..chance.between(1, 3)).map(|number| format!("s{number}")).collect();
+    let count = chance.pick(&[6, 12, 30, 80]);
+    let step_us = chance.pick(&[0, 1, 3, 10]);
+    let unusable = chance.pick(&[0, 5, 30]);
+    let mut time_us = 100;
+    let mut items = Vec::new();
+    for number in 0..count {
+        time_us += chance.between(0, 2 * step_us);
+        let mut signal = any_signal(chance, plan, sources.len(), number);
+        signal.time_us = time_us;
+        signal.rank = number as u64;
+        if chance.percent(unusable) {
+            signal.outcome = chance.pick(&[outcome::DROPPED, outcome::REJECTED]);
+        }
+        items.push(Item::Signal(signal));
+    }
+    Stream { sources, items, ended: true }
+}
+
+fn any_signal(chance: &mut Chance, plan: &Plan, sources: usize, number: i64) -> Signal {
+    Signal {
+        source: chance.below(sources) as u32,
+        time_us: 0,
+        rank: chance.pick(&[0, 0, number as u64]),
+        id: format!("e{number}"),
+        has_id: chance.percent(80),
+        signal_type: chance.below(plan.types.len()) as u16,
+        outcome: outcome::OBSERVED,
+        key: chance.pick(&["k", "k", "l", "m"]).into(),
+        state: chance.pick(&[UP, UP, UP, UP, DOWN, DOWN, DOWN, SLOW, SLOW, GONE]),
+        value: chance.pick(&["", "", "", "v"]).into(),
+        severity: chance.between(0, 3) as u8,
+    }
+}
+
+/// Makes a signal one that was there before, from the same source or another, sometimes changed.
+fn again(chance: &mut Chance, signal: &mut Signal, items: &[Item], running: usize, in_order: bool) {
+    let Item::Signal(before) = &items[chance.below(items.len())] else { return };
+    let now = signal.clone();
+    *signal = before.clone();
+    if in_order || chance.percent(50) {
+        signal.time_us = now.time_us;
+    }
+    if chance.percent(30) || signal.source as usize >= running {
+        signal.source = now.source;
+    }
+    if chance.percent(20) {
+        (signal.state, signal.value) = (now.state, now.value);
+    }
+}

@@ -1,0 +1,15 @@
+//! One test binary: an oracle written apart from the core, properties against it, exact vectors.
+//!
+//! `SEEDS=20000 cargo test --release -p stillhouse-tests` looks longer; a failure prints its seed,
+//! and `SEED=17 cargo test ...` runs that one alone.
+
+mod chance;
+mod gate;
+mod generate;
+mod model;
+mod model_entity;
+mod plans;
+mod properties;
+mod stream;
+mod tidy;
+mod vectors;

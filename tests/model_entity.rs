@@ -1,0 +1,343 @@
+//! The oracle of one entity: duplicates by fingerprint, flapping, hold-down and hold-open.
+
+use stillhouse_core::Ledger;
+use stillhouse_core::event::severity_name;
+use stillhouse_core::plan::{Against, CLEAR, DedupePlan, FlappingPlan, Mode, TypePlan};
+use stillhouse_core::rule::Condition;
+
+use crate::model::{BY_SIGNAL, BY_TIMER, Place, Record, Shown, shown};
+use crate::stream::Signal;
+
+/// State and value.
+type Seen = (u8, String);
+
+struct Pending {
+    what: Seen,
+    since_us: i64,
+    due_us: i64,
+    /// Signals that speak for it.
+    inputs: u64,
+    /// Those of them that the books settle with it; the others belong to a flapping.
+    signals: u64,
+    severity: u8,
+    first: Option<String>,
+    last: Option<String>,
+}
+
+struct Flapping {
+    since_us: i64,
+    inputs: u64,
+    signals: u64,
+}
+
+/// What is forgotten when an entity is forgotten.
+#[derive(Default)]
+struct Memory {
+    announced: Option<Seen>,
+    pending: Option<Pending>,
+    flapping: Option<Flapping>,
+    /// When anything was observed last, duplicates included.
+    seen_us: i64,
+    /// When a problem was observed last, duplicates included.
+    problem_us: i64,
+    /// All that reached the deduplication, in order.
+    fingerprints: Vec<(Seen, i64)>,
+    /// The change bits, oldest first.
+    bits: Vec<bool>,
+    /// The last that reached the flap detection.
+    reached: Option<(Seen, i64)>,
+}
+
+/// One entity and what was said of it.
+pub struct Entity<'a> {
+    plan: &'a TypePlan,
+    place: u64,
+    key: String,
+    now_us: i64,
+    memory: Memory,
+    ledger: Ledger,
+    pub said: Vec<(Place, Record)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Timer {
+    Hold,
+    Quiet,
+    Clear,
+    Forget,
+}
+
+impl<'a> Entity<'a> {
+    pub fn new(plan: &'a TypePlan, signal_type: u16, key: &str) -> Self {
+        Self {
+            plan,
+            place: u64::from(signal_type),
+            key: key.into(),
+            now_us: i64::MIN,
+            memory: Memory::default(),
+            ledger: Ledger::default(),
+            said: Vec::new(),
+        }
+    }
+
+    /// Adds this entity's part to the books.
+    pub fn close(&self, ledger: &mut Ledger) {
+        ledger.emitted += self.ledger.emitted;
+        ledger.merged_fingerprint += self.ledger.merged_fingerprint;
+        ledger.merged_repeated += self.ledger.merged_repeated;
+        ledger.merged_blip += self.ledger.merged_blip;
+        ledger.open += self.memory.pending.as_ref().map_or(0, |pending| pending.signals);
+        ledger.open += self.memory.flapping.as_ref().map_or(0, |flapping| flapping.signals);
+    }
+
+    /// Takes the next signal in order.
+    pub fn take(&mut self, signal: &Signal) {
+        self.fire_timers(signal.time_us);
+        self.now_us = signal.time_us;
+        let what: Seen = (signal.state, signal.value.clone());
+        self.memory.seen_us = signal.time_us;
+        if self.plan.condition(signal.state) == Condition::Problem {
+            self.memory.problem_us = signal.time_us;
+        }
+        if let Some(dedupe) = &self.plan.dedupe {
+            let duplicate = self.is_duplicate(dedupe, &what, signal.time_us);
+            self.memory.fingerprints.push((what.clone(), signal.time_us));
+            if duplicate {
+                self.ledger.merged_fingerprint += 1;
+                return;
+            }
+        }
+        if self.plan.mode == Mode::Occurrence {
+            self.announce(BY_SIGNAL, Pending::of(signal));
+            return;
+        }
+        let mut counted = 1;
+        if let Some(flapping) = &self.plan.flapping {
+            counted = u64::from(!self.flap(flapping, &what, signal));
+        }
+        if self.plan.condition(signal.state) == Condition::Gone {
+            self.gone(signal, counted);
+            return;
+        }
+        self.hold(what, signal, counted);
+        // A hold of zero, or one that ended while it flapped.
+        if self.memory.flapping.is_none()
+            && let Some(pending) = self.memory.pending.take_if(|pending| pending.due_us <= signal.time_us)
+        {
+            self.announce(BY_SIGNAL, pending);
+        }
+    }
+
+    fn is_duplicate(&self, dedupe: &DedupePlan, what: &Seen, time_us: i64) -> bool {
+        let near = |seen: &(Seen, i64)| seen.0 == *what && time_us - seen.1 <= dedupe.window_us;
+        match dedupe.against {
+            Against::Any => self.memory.fingerprints.iter().any(near),
+            Against::Last => self.memory.fingerprints.last().is_some_and(near),
+        }
+    }
+
+    /// Whether the signal belongs to a flapping.
+    fn flap(&mut self, plan: &FlappingPlan, what: &Seen, signal: &Signal) -> bool {
+        let time_us = signal.time_us;
+        if let (Some(quiet_us), Some((_, reached_us))) = (plan.quiet_us, &self.memory.reached)
+            && time_us - reached_us >= quiet_us
+        {
+            self.memory.bits.clear();
+        }
+        let changed = self.memory.reached.as_ref().is_some_and(|(before, _)| before != what);
+        self.memory.reached = Some((what.clone(), time_us));
+        self.memory.bits.push(changed);
+        let high = score_reaches(&self.memory.bits, plan.high_mpct);
+        let low = !score_reaches(&self.memory.bits, plan.low_mpct) || score_is(&self.memory.bits, plan.low_mpct);
+        if let Some(flapping) = &mut self.memory.flapping {
+            flapping.signals += 1;
+            flapping.inputs += 1;
+            if low {
+                self.stop_flapping(BY_SIGNAL);
+            }
+            return true;
+        }
+        if high {
+            // What was pending belongs to the flapping now.
+            let signals = self.memory.pending.as_mut().map_or(0, |pending| std::mem::take(&mut pending.signals));
+            self.memory.flapping = Some(Flapping { since_us: time_us, inputs: 1, signals });
+            let record = Record { since_us: Some(time_us), inputs: 1, ..Record::default() };
+            self.say("stillhouse.flapping.started", BY_SIGNAL, 1, record);
+        }
+        high
+    }
+
+    fn stop_flapping(&mut self, phase: u8) {
+        let Some(flapping) = self.memory.flapping.take() else { return };
+        if let Some(pending) = &mut self.memory.pending {
+            pending.due_us = pending.due_us.max(self.now_us);
+        }
+        let record = Record { since_us: Some(flapping.since_us), inputs: flapping.inputs, ..Record::default() };
+        self.say("stillhouse.flapping.stopped", phase, flapping.signals, record);
+    }
+
+    fn gone(&mut self, signal: &Signal, counted: u64) {
+        self.stop_flapping(BY_SIGNAL);
+        self.cancel();
+        if self.announced(Condition::Problem) {
+            self.announce(BY_SIGNAL, Pending { signals: counted, ..Pending::of(signal) });
+        } else {
+            self.ledger.merged_repeated += counted;
+        }
+        self.memory = Memory::default();
+    }
+
+    fn hold(&mut self, what: Seen, signal: &Signal, counted: u64) {
+        if self.memory.announced.as_ref() == Some(&what) {
+            self.cancel();
+            self.ledger.merged_repeated += counted;
+            return;
+        }
+        let unknown = self.memory.announced.as_ref().is_none_or(|(state, _)| *state == CLEAR);
+        if unknown && self.plan.condition(what.0) == Condition::Healthy {
+            self.cancel();
+            self.memory.announced = Some(what);
+            self.ledger.merged_repeated += counted;
+            return;
+        }
+        if self.memory.pending.as_ref().is_some_and(|pending| pending.what == what) {
+            let pending = self.memory.pending.as_mut().expect("it was just seen");
+            pending.inputs += 1;
+            pending.signals += counted;
+            pending.severity = pending.severity.max(signal.severity);
+            pending.last = Some(signal.id.clone());
+            return;
+        }
+        self.cancel();
+        let opens = self.announced(Condition::Problem) && self.plan.condition(what.0) == Condition::Healthy;
+        let hold_us = if opens { self.plan.hold_open_us } else { self.plan.hold_down_us };
+        let due_us = signal.time_us + hold_us;
+        self.memory.pending = Some(Pending { due_us, signals: counted, ..Pending::of(signal) });
+    }
+
+    fn cancel(&mut self) {
+        if let Some(pending) = self.memory.pending.take() {
+            self.ledger.merged_blip += pending.signals;
+        }
+    }
+
+    fn announced(&self, condition: Condition) -> bool {
+        self.memory.announced.as_ref().is_some_and(|(state, _)| self.plan.condition(*state) == condition)
+    }
+
+    /// Fires, each at its own time, what is due at `to_us` or before.
+    pub fn fire_timers(&mut self, to_us: i64) {
+        while let Some((timer, due_us)) = self.next_timer() {
+            if due_us > to_us {
+                break;
+            }
+            self.now_us = due_us;
+            match timer {
+                Timer::Hold => {
+                    let pending = self.memory.pending.take().expect("a hold needs a pending state");
+                    self.announce(BY_TIMER, pending);
+                }
+                Timer::Quiet => {
+                    self.stop_flapping(BY_TIMER);
+                    self.memory.bits.clear();
+                }
+                Timer::Clear => {
+                    let since_us = self.memory.problem_us;
+                    self.announce(BY_TIMER, Pending::clear(since_us));
+                }
+                Timer::Forget => self.memory = Memory::default(),
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Option<(Timer, i64)> {
+        let memory = &self.memory;
+        let (timer, due_us) = if memory.flapping.is_some() {
+            let quiet_us = self.plan.flapping.as_ref()?.quiet_us?;
+            (Timer::Quiet, memory.reached.as_ref()?.1 + quiet_us)
+        } else if let Some(pending) = &memory.pending {
+            (Timer::Hold, pending.due_us)
+        } else if self.plan.mode == Mode::Occurrence && memory.announced.is_some() {
+            (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
+        } else if self.announced(Condition::Problem) {
+            let state = memory.announced.as_ref()?.0;
+            (Timer::Clear, memory.problem_us + self.plan.clear_after_us[state as usize]?)
+        } else if self.announced(Condition::Healthy) {
+            (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
+        } else {
+            return None;
+        };
+        Some((timer, due_us.max(self.now_us)))
+    }
+
+    fn announce(&mut self, phase: u8, pending: Pending) {
+        let view = |(state, value): &Seen| -> Shown { shown(self.plan, *state, value) };
+        let record = Record {
+            from: self.memory.announced.as_ref().map(view),
+            to: Some(view(&pending.what)),
+            since_us: Some(pending.since_us),
+            inputs: pending.inputs,
+            severity: Some(severity_name(pending.severity).into()),
+            first: pending.first,
+            last: pending.last,
+            ..Record::default()
+        };
+        self.memory.announced = Some(pending.what);
+        self.say("stillhouse.state.changed", phase, pending.signals, record);
+    }
+
+    fn say(&mut self, kind: &str, phase: u8, signals: u64, record: Record) {
+        let place = (self.now_us, phase, self.key.clone(), self.place, self.said.len());
+        let record = Record {
+            kind: kind.into(),
+            key: Some(self.key.clone()),
+            signal: Some(self.plan.name.clone()),
+            time_us: Some(self.now_us),
+            ..record
+        };
+        self.ledger.emitted += signals;
+        self.said.push((place, record));
+    }
+}
+
+impl Pending {
+    fn clear(since_us: i64) -> Self {
+        let what = (CLEAR, String::new());
+        Self { what, since_us, due_us: since_us, inputs: 0, signals: 0, severity: 0, first: None, last: None }
+    }
+
+    fn of(signal: &Signal) -> Self {
+        Self {
+            what: (signal.state, signal.value.clone()),
+            since_us: signal.time_us,
+            due_us: signal.time_us,
+            inputs: 1,
+            signals: 1,
+            severity: signal.severity,
+            first: Some(signal.id.clone()),
+            last: Some(signal.id.clone()),
+        }
+    }
+}
+
+/// Twenty times the flap score in nineteenths of a thousandth of a percent, without rounding: the
+/// weights of the twenty newest bits are `0.75 + x * 0.5 / 19` from the oldest (x = 0) on.
+fn score(bits: &[bool]) -> (u64, u64) {
+    let mut sum = 0;
+    for (age, bit) in bits.iter().rev().take(20).enumerate() {
+        let x = 19 - age as u64;
+        sum += if *bit { 57 + 2 * x } else { 0 };
+    }
+    // sum / 76 is the sum of the weights; a twentieth of it, in thousandths of a percent.
+    (sum * 100_000, 76 * 20)
+}
+
+fn score_reaches(bits: &[bool], mpct: u32) -> bool {
+    let (over, under) = score(bits);
+    over >= u64::from(mpct) * under
+}
+
+fn score_is(bits: &[bool], mpct: u32) -> bool {
+    let (over, under) = score(bits);
+    over == u64::from(mpct) * under
+}

@@ -1,0 +1,211 @@
+//! A stream of signals as a test writes it, and the core run on it.
+
+use std::sync::Arc;
+
+use stillhouse_core::block::{Block, Row, fingerprint, id_hash, key_hash};
+use stillhouse_core::columns::outcome;
+use stillhouse_core::event::{Change, Data, StateView};
+use stillhouse_core::rule::{Judge, NoJudge};
+use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
+
+/// One signal, mapped.
+#[derive(Clone, Debug)]
+pub struct Signal {
+    pub source: u32,
+    pub time_us: i64,
+    pub rank: u64,
+    pub id: String,
+    pub has_id: bool,
+    pub signal_type: u16,
+    pub outcome: u8,
+    pub key: String,
+    pub state: u8,
+    pub value: String,
+    pub severity: u8,
+}
+
+/// What the log holds after its sources.
+#[derive(Clone, Debug)]
+pub enum Item {
+    Signal(Signal),
+    SourceEnded(u32),
+    Tick(i64),
+}
+
+/// A whole input.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    pub sources: Vec<String>,
+    pub items: Vec<Item>,
+    /// Whether the log ends with [`Entry::End`].
+    pub ended: bool,
+}
+
+/// How a run divides its input and its work; nothing of it may show.
+#[derive(Clone, Copy, Debug)]
+pub struct Division {
+    pub shards: usize,
+    pub block_rows: usize,
+    /// Entries for each call of the core.
+    pub entries: usize,
+}
+
+pub const WHOLE: Division = Division { shards: 1, block_rows: 1 << 20, entries: 1 << 20 };
+
+/// What came of a run of the core.
+pub struct Run {
+    pub events: Vec<Event>,
+    pub bytes: String,
+    pub ledger: Ledger,
+    pub core: Core,
+}
+
+/// A signal of source 0 and type 0 without severity.
+pub fn signal(time_us: i64, id: &str, key: &str, state: u8, value: &str) -> Signal {
+    Signal {
+        source: 0,
+        time_us,
+        rank: 0,
+        id: id.into(),
+        has_id: true,
+        signal_type: 0,
+        outcome: outcome::OBSERVED,
+        key: key.into(),
+        state,
+        value: value.into(),
+        severity: 0,
+    }
+}
+
+impl Stream {
+    /// A stream of one source, to its end.
+    pub fn of(signals: impl IntoIterator<Item = Signal>) -> Self {
+        Self { sources: vec!["a".into()], items: signals.into_iter().map(Item::Signal).collect(), ended: true }
+    }
+
+    pub fn signals(&self) -> impl Iterator<Item = &Signal> {
+        self.items.iter().filter_map(|item| match item {
+            Item::Signal(signal) => Some(signal),
+            _ => None,
+        })
+    }
+
+    /// The entries of the log.
+    pub fn entries(&self, block_rows: usize) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.sources.iter().map(|name| Entry::Source(name.as_str().into())).collect();
+        let mut block = Block::default();
+        let mut position = 0;
+        for item in &self.items {
+            match item {
+                Item::Signal(signal) => {
+                    add(&mut block, signal, &self.sources);
+                    position += 1;
+                    if block.rows.len() == block_rows {
+                        flush(&mut block, position, &mut entries);
+                    }
+                }
+                Item::SourceEnded(source) => {
+                    flush(&mut block, position, &mut entries);
+                    entries.push(Entry::SourceEnded(*source));
+                }
+                Item::Tick(now_us) => {
+                    flush(&mut block, position, &mut entries);
+                    entries.push(Entry::Tick(*now_us));
+                }
+            }
+        }
+        flush(&mut block, position, &mut entries);
+        if self.ended {
+            entries.push(Entry::End);
+        }
+        entries
+    }
+}
+
+fn flush(block: &mut Block, position: u64, entries: &mut Vec<Entry>) {
+    if !block.rows.is_empty() {
+        entries.push(Entry::Signals(Arc::new(std::mem::take(block))));
+    }
+    block.position = position;
+}
+
+fn add(block: &mut Block, signal: &Signal, sources: &[String]) {
+    let mut row = Row::new(signal.source, signal.rank);
+    row.time_us = signal.time_us;
+    row.id_hash = id_hash(&sources[signal.source as usize], &signal.id);
+    row.key_hash = key_hash(signal.signal_type, signal.key.as_bytes());
+    row.fingerprint = fingerprint(signal.state, signal.value.as_bytes());
+    row.id = block.push_text(&signal.id);
+    row.key = block.push_text(&signal.key);
+    row.value = block.push_text(&signal.value);
+    if signal.outcome != outcome::OBSERVED {
+        row.reason = block.push_text("made up");
+    }
+    row.signal_type = signal.signal_type;
+    row.outcome = signal.outcome;
+    row.state = signal.state;
+    row.severity = signal.severity;
+    row.has_id = signal.has_id;
+    block.rows.push(row);
+}
+
+/// Runs the core without suppressors.
+pub fn run(plan: &Arc<Plan>, stream: &Stream, division: Division) -> Run {
+    run_with(plan, stream, division, &mut NoJudge)
+}
+
+/// Runs the core; the books must balance after every step.
+pub fn run_with(plan: &Arc<Plan>, stream: &Stream, division: Division, judge: &mut dyn Judge) -> Run {
+    let mut core = Core::new(Arc::clone(plan), division.shards);
+    let mut events = Vec::new();
+    for entries in stream.entries(division.block_rows).chunks(division.entries) {
+        core.step(entries.iter().cloned(), judge, &mut events);
+        let ledger = core.ledger();
+        assert!(ledger.balances(), "the books do not balance: {ledger:?}, placed {}", ledger.placed());
+        assert_eq!(core.count_open(), ledger.open, "open signals, counted and in the books: {ledger:?}");
+    }
+    Run { bytes: bytes(&events), events, ledger: core.ledger(), core }
+}
+
+/// The events as they leave.
+pub fn bytes(events: &[Event]) -> String {
+    let mut bytes = Vec::new();
+    for event in events {
+        event.write_line(&mut bytes);
+    }
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Each event in one line, for exact comparisons.
+pub fn told(events: &[Event]) -> Vec<String> {
+    events.iter().map(tell).collect()
+}
+
+fn tell(event: &Event) -> String {
+    let kind = event.kind.trim_start_matches("stillhouse.");
+    let at = event.time.map_or("never".into(), |time| time.0.to_string());
+    let key = event.subject.as_deref().unwrap_or("-");
+    let said = match &event.data {
+        Data::Change(change) => match &change.judgement {
+            Some(judgement) => {
+                format!("{} {} after {}", tell_change(change), judgement.outcome, judgement.held_back_us)
+            }
+            None => tell_change(change),
+        },
+        Data::Suppressed(held) => {
+            let after = held.held_back_us.map_or(String::new(), |us| format!(" after {us}"));
+            let deadline_us = held.deadline.0;
+            format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_change(&held.candidate))
+        }
+        Data::Late(late) => format!("{} by {}", late.id, late.late_us),
+        Data::DeadLetter(dead) => dead.id.to_string(),
+    };
+    format!("{at} {kind} {key} {said}")
+}
+
+fn tell_change(change: &Change) -> String {
+    let name = |view: &StateView| format!("{}{}", view.state, view.value.as_deref().unwrap_or(""));
+    let from = change.from.as_ref().map_or("?".into(), name);
+    let (to, since_us, inputs) = (name(&change.to), change.since.0, change.counts.inputs);
+    format!("{from}>{to} since {since_us} inputs {inputs}")
+}
