@@ -11,7 +11,7 @@ use stillhouse_core::rule::{Field, FieldKind, Judge, RuleId};
 use stillhouse_core::{Event, Plan};
 
 use crate::chance::Chance;
-use crate::generate::{any_plan, any_stream};
+use crate::generate::{any_plan, any_stream, orderly_stream};
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
 use crate::properties::{between, for_seeds, hold};
 use crate::stream::{Division, Run, Signal, Stream, WHOLE, run_with, signal, told};
@@ -203,7 +203,6 @@ fn the_first_problem_of_an_unknown_entity_ends_unheard_as_well() {
 }
 
 #[test]
-#[ignore = "core: the end of a suppressed problem leaves where it is `clear`"]
 fn a_suppressed_problem_that_is_cleared_is_told_to_nobody() {
     check(
         |plan| plan.clear_after_us[DOWN as usize] = Some(20),
@@ -217,7 +216,6 @@ fn a_suppressed_problem_that_is_cleared_is_told_to_nobody() {
 }
 
 #[test]
-#[ignore = "core: the end of a suppressed problem leaves where it is `gone`"]
 fn a_suppressed_problem_whose_entity_is_gone_is_told_to_nobody() {
     check(
         |_| (),
@@ -342,6 +340,24 @@ fn suppressed_flapping_ends_unheard() {
 }
 
 #[test]
+fn flapping_whose_end_was_told_to_nobody_does_not_start_again() {
+    check(
+        |plan| plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) }),
+        seen(&[(0, UP), (1, DOWN), (12, UP)]),
+        |asked| if asked.kind == "flapping.stopped" { (verdict::SUPPRESS, 0, 0) } else { EMIT },
+        &[
+            "1 flapping.started k up>down since 1 inputs 1",
+            "11 suppressed k held deadline 1011: up>down since 1 inputs 1",
+            "11 state.changed k up>down since 1 inputs 1",
+            "12 suppressed k ended after 1 deadline 1011: up>down since 1 inputs 1",
+            "22 suppressed k held deadline 1022: down>up since 12 inputs 1",
+            "22 state.changed k down>up since 12 inputs 1",
+            "1022 flapping.stopped k down>up since 12 inputs 1 released after 1000",
+        ],
+    );
+}
+
+#[test]
 fn at_the_bound_of_what_is_held_back_candidates_leave() {
     let keys = 0..=HELD_MAX;
     let stream = Stream::of(keys.map(|key| signal(0, &format!("e{key:06}"), &format!("k{key:06}"), DOWN, "")));
@@ -401,6 +417,23 @@ fn each_suppression_ends_once_and_in_time() {
         hold(plan, stream, &|plan, stream| {
             let run = run_with(plan, stream, WHOLE, &mut Native::new(answer));
             told_wrongly(plan, &run.events)
+        });
+    });
+}
+
+#[test]
+fn each_event_has_an_id_of_its_own() {
+    for_seeds("each_event_has_an_id_of_its_own", |chance| {
+        let plan = erratic_plan(chance);
+        let stream = orderly_stream(chance, &plan);
+        let answer = erratic(chance.between(0, 1 << 40) as u64);
+        hold(plan, stream, &|plan, stream| {
+            let run = run_with(plan, stream, WHOLE, &mut Native::new(answer));
+            let mut ids: BTreeMap<&str, &Event> = BTreeMap::new();
+            run.events.iter().find_map(|event| {
+                let before = ids.insert(&event.id, event)?;
+                Some(format!("one id for two:\n{before:?}\n{event:?}"))
+            })
         });
     });
 }

@@ -49,12 +49,10 @@ fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
 
 /// A stream with everything that the model knows.
 pub fn any_stream(chance: &mut Chance, plan: &Plan) -> Stream {
-    let in_order = plan.order.id_window_us < 1_000;
     let sources: Vec<String> = (0..chance.between(1, 3)).map(|number| format!("s{number}")).collect();
     let count = chance.pick(&[3, 6, 12, 30, 80]);
     let step_us = chance.pick(&[0, 1, 3, 10, 25]);
     let disorder_us = chance.pick(&[0, plan.order.allowed_lateness_us, 2 * plan.order.allowed_lateness_us + 5]);
-    let disorder_us = if in_order { 0 } else { disorder_us };
     let duplicates = chance.pick(&[0, 10, 40]);
     let unusable = chance.pick(&[0, 5, 30]);
     let mut items = Vec::new();
@@ -68,7 +66,7 @@ pub fn any_stream(chance: &mut Chance, plan: &Plan) -> Stream {
             signal.outcome = chance.pick(&[outcome::DROPPED, outcome::REJECTED, outcome::FAILED]);
         }
         if chance.percent(duplicates) && !items.is_empty() {
-            again(chance, &mut signal, &items, running, in_order);
+            again(chance, &mut signal, &items, running);
         }
         items.push(Item::Signal(signal));
         if running > 1 && chance.percent(2) {
@@ -77,6 +75,33 @@ pub fn any_stream(chance: &mut Chance, plan: &Plan) -> Stream {
         }
     }
     Stream { sources, items, ended: chance.percent(60) }
+}
+
+/// Turns the knobs that bound the order, too low for what is to come.
+pub fn tighten(chance: &mut Chance, plan: &mut Plan) {
+    plan.order.pending_max = chance.pick(&[1, 2, 5, 20, 1_000]) as u64;
+    plan.order.ids_max = chance.pick(&[2, 4, 20, 1_000]) as usize;
+    plan.order.id_window_us = chance.pick(&[0, 50, 5_000, 1_000_000]);
+    plan.order.allowed_lateness_us = chance.pick(&[0, 10, 2_000]);
+    plan.order.idle_after_us = chance.pick(&[None, Some(1), Some(100), Some(3_000)]);
+}
+
+/// Spreads the times of a stream over many milliseconds and lets a clock tick in between.
+pub fn let_tick(chance: &mut Chance, stream: &mut Stream) {
+    let stretch = chance.pick(&[1, 20, 100]);
+    let mut now_us = 0;
+    let mut items = Vec::new();
+    for mut item in std::mem::take(&mut stream.items) {
+        if let Item::Signal(signal) = &mut item {
+            signal.time_us *= stretch;
+            now_us = signal.time_us.max(now_us);
+        }
+        items.push(item);
+        if chance.percent(30) {
+            items.push(Item::Tick(now_us + chance.between(-50, 500)));
+        }
+    }
+    stream.items = items;
 }
 
 /// A stream of signals that all differ in id and rank, in the order of their times.
@@ -117,11 +142,11 @@ fn any_signal(chance: &mut Chance, plan: &Plan, sources: usize, number: i64) -> 
 }
 
 /// Makes a signal one that was there before, from the same source or another, sometimes changed.
-fn again(chance: &mut Chance, signal: &mut Signal, items: &[Item], running: usize, in_order: bool) {
+fn again(chance: &mut Chance, signal: &mut Signal, items: &[Item], running: usize) {
     let Item::Signal(before) = &items[chance.below(items.len())] else { return };
     let now = signal.clone();
     *signal = before.clone();
-    if in_order || chance.percent(50) {
+    if chance.percent(50) {
         signal.time_us = now.time_us;
     }
     if chance.percent(30) || signal.source as usize >= running {

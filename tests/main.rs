@@ -3,13 +3,18 @@
 //! `SEEDS=20000 cargo test --release -p stillhouse-tests` looks longer; a failure prints its seed,
 //! and `SEED=17 cargo test ...` runs that one alone.
 
+mod bad_input;
 mod chance;
+mod drive;
 mod gate;
 mod generate;
+mod hostile;
+mod hostile_load;
 mod model;
 mod model_entity;
 mod plans;
 mod properties;
+mod recordings;
 mod stream;
 mod tidy;
 mod vectors;

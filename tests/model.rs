@@ -67,7 +67,7 @@ pub fn say(plan: &Plan, stream: &Stream) -> Said {
         let now = (watermark_us, AT_WATERMARK, String::new(), position as u64, position);
         match signal.outcome {
             outcome::DROPPED => ledger.dropped += 1,
-            outcome::OBSERVED if is_duplicate(plan, stream, at) => ledger.merged_id += 1,
+            outcome::OBSERVED if is_duplicate(plan, stream, at, watermark_us) => ledger.merged_id += 1,
             outcome::OBSERVED if signal.time_us < watermark_us => {
                 ledger.late += 1;
                 said.push((now, about("stillhouse.late", plan, signal, Some(signal.key.clone()))));
@@ -138,19 +138,23 @@ fn watermark_before(plan: &Plan, stream: &Stream, end: usize) -> i64 {
     watermark_us
 }
 
-fn is_duplicate(plan: &Plan, stream: &Stream, at: usize) -> bool {
+/// An id is remembered until the watermark has passed the end of its window.
+fn is_duplicate(plan: &Plan, stream: &Stream, at: usize, watermark_us: i64) -> bool {
     let Item::Signal(signal) = &stream.items[at] else { return false };
     let name = |signal: &Signal| &stream.sources[signal.source as usize];
+    // Compared with the last one of that id only: an id that is used again at another time is not
+    // the same signal any more.
+    let last = stream.items[..at].iter().rev().find_map(|item| match item {
+        Item::Signal(other) => {
+            let same = other.id == signal.id && name(other) == name(signal);
+            (other.has_id && other.outcome == outcome::OBSERVED && same).then_some(other.time_us)
+        }
+        _ => None,
+    });
+    let window_us = plan.order.id_window_us;
     signal.has_id
-        && stream.items[..at].iter().any(|item| match item {
-            Item::Signal(other) => {
-                other.has_id
-                    && other.outcome == outcome::OBSERVED
-                    && other.id == signal.id
-                    && name(other) == name(signal)
-                    && (other.time_us - signal.time_us).abs() <= plan.order.id_window_us
-            }
-            _ => false,
+        && last.is_some_and(|last_us| {
+            (last_us - signal.time_us).abs() <= window_us && last_us.saturating_add(window_us) >= watermark_us
         })
 }
 

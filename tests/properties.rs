@@ -7,7 +7,7 @@ use stillhouse_core::Plan;
 use stillhouse_core::plan::TypePlan;
 
 use crate::chance::Chance;
-use crate::generate::{any_plan, any_stream, orderly_stream};
+use crate::generate::{any_plan, any_stream, let_tick, orderly_stream, tighten};
 use crate::model::{record_of, say};
 use crate::stream::{Division, Item, Run, Stream, WHOLE, run};
 
@@ -149,15 +149,30 @@ fn division_does_not_show() {
     for_seeds("division_does_not_show", |chance| {
         let plan = any_plan(chance);
         let stream = any_stream(chance, &plan);
-        hold(plan, stream, &|plan, stream| {
-            let whole = run(plan, stream, WHOLE);
-            let divisions = [(1, 1, 1), (2, 7, 1), (3, 1024, 1), (8, 1, 3), (2, 1, 9), (3, 7, 100)];
-            divisions.into_iter().find_map(|(shards, block_rows, entries)| {
-                let division = Division { shards, block_rows, entries };
-                between(&format!("{division:?}"), &whole, &run(plan, stream, division))
-            })
-        });
+        hold(plan, stream, &divided);
     });
+}
+
+#[test]
+fn division_does_not_show_at_the_bounds() {
+    for_seeds("division_does_not_show_at_the_bounds", |chance| {
+        let mut plan = any_plan(chance);
+        let mut stream = any_stream(chance, &plan);
+        tighten(chance, &mut plan);
+        let_tick(chance, &mut stream);
+        hold(plan, stream, &divided);
+    });
+}
+
+fn divided(plan: &Arc<Plan>, stream: &Stream) -> Option<String> {
+    let whole = run(plan, stream, WHOLE);
+    let divisions = [(1, 1, 1), (2, 7, 1), (3, 1024, 1), (8, 1, 3), (2, 1, 9), (3, 7, 100)];
+    divisions.into_iter().find_map(|(shards, block_rows, entries)| {
+        let division = Division { shards, block_rows, entries };
+        let other = run(plan, stream, division);
+        assert_eq!(whole.core.bounds(), other.core.bounds(), "{division:?}");
+        between(&format!("{division:?}"), &whole, &other)
+    })
 }
 
 #[test]

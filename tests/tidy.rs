@@ -70,11 +70,13 @@ fn hash_maps(text: &str) -> Vec<String> {
     names.map(|(name, _)| name.trim().to_owned()).filter(|name| name.chars().all(char::is_alphanumeric)).collect()
 }
 
-/// The test files that `main` does not declare.
-fn undeclared(main: &str, files: &[String]) -> Vec<String> {
+/// The test files that neither `main` declares nor a bench takes in by its path.
+fn undeclared(main: &str, benches: &str, files: &[String]) -> Vec<String> {
     let declared = |file: &&String| {
         let module = format!("mod {};", file.trim_end_matches(".rs"));
-        file.as_str() == "main.rs" || main.lines().any(|line| line == module)
+        let path = format!("#[path = \"../{file}\"]");
+        let by_path = benches.lines().any(|line| line == path);
+        file.as_str() == "main.rs" || by_path || main.lines().any(|line| line == module)
     };
     files.iter().filter(|file| !declared(file)).cloned().collect()
 }
@@ -116,7 +118,10 @@ fn every_test_file_is_declared() {
     let files: Vec<_> = names.filter(|name| name.ends_with(".rs")).collect();
     let main = fs::read_to_string(folder.join("main.rs")).expect("main.rs");
     assert!(files.len() > 5);
-    assert_eq!(undeclared(&main, &files), Vec::<String>::new());
+    let mut benches = Vec::new();
+    rust_files(&folder.join("benches"), &mut benches);
+    let benches: String = benches.iter().map(|path| fs::read_to_string(path).expect("a bench is UTF-8")).collect();
+    assert_eq!(undeclared(&main, &benches, &files), Vec::<String>::new());
 }
 
 #[test]
@@ -136,6 +141,7 @@ fn the_checks_find_what_is_bad() {
     assert_eq!(found("host/core/src/a.rs", &format!("{map}for a in self.seen.iter() {{}}")), 1);
     assert_eq!(found("host/core/src/a.rs", &format!("{map}self.seen.get(&1)")), 0);
     assert_eq!(found("host/core/src/a.rs", &format!("{map}self.seen.iter().min()")), 0);
-    let files = ["main.rs", "gate.rs", "lost.rs"].map(String::from);
-    assert_eq!(undeclared("mod gate;\n// mod lost;\n", &files), ["lost.rs"]);
+    let files = ["main.rs", "gate.rs", "load.rs", "lost.rs"].map(String::from);
+    let bench = "#[path = \"../load.rs\"]\nmod load;\n";
+    assert_eq!(undeclared("mod gate;\n// mod lost;\n", bench, &files), ["lost.rs"]);
 }

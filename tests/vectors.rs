@@ -266,7 +266,6 @@ fn ids_are_equal_within_their_window_and_their_source() {
 }
 
 #[test]
-#[ignore = "core: ids are forgotten by the newest event time of any source, not by the watermark"]
 fn ids_are_remembered_by_event_time() {
     // Source b is behind; the same signal of it comes twice, and nothing of that time has been let out.
     let mut plan = one(|plan| plan.mode = Mode::Occurrence);

@@ -137,9 +137,23 @@ fn push_key(data: &mut Vec<u8>, key: &Key<'_>) {
                 if index > 0 {
                     data.push(b'/');
                 }
-                data.extend_from_slice(part.as_bytes());
+                push_short(data, part.as_bytes());
             }
         }
+    }
+}
+
+/// Appends a short text. In WebAssembly a copy of any length is a call out of the rule, which costs
+/// more than a few words do.
+#[inline]
+fn push_short(data: &mut Vec<u8>, text: &[u8]) {
+    if cfg!(target_arch = "wasm32") && text.len() <= 32 {
+        data.reserve(text.len());
+        let (words, rest) = text.as_chunks::<8>();
+        words.iter().for_each(|word| data.extend_from_slice(word));
+        rest.iter().for_each(|&byte| data.push(byte));
+    } else {
+        data.extend_from_slice(text);
     }
 }
 

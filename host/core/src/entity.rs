@@ -164,8 +164,12 @@ pub struct Entity {
     /// When its next timer will be looked at: at its due time or before. `i64::MAX` for never.
     pub armed_us: i64,
     announced: Option<Standing>,
-    /// Event time of its last observation; while a problem is announced, of the last that spoke of one.
+    /// Event time of its last observation.
     seen_us: i64,
+    /// Event time of its last observation of a problem.
+    problem_us: i64,
+    /// Event time of its last event: what happens to it later happens no earlier.
+    told_us: i64,
     repeated: u32,
     blips: u32,
     pending: Option<Box<Pending>>,
@@ -200,13 +204,13 @@ impl Entity {
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
             return Some(pending.due_us);
         }
-        let after_us = match plan.condition(self.announced.as_ref()?.state) {
+        let (seen_us, after_us) = match plan.condition(self.announced.as_ref()?.state) {
             Condition::Problem if plan.mode == Mode::State => {
-                plan.clear_after_us.get(usize::from(self.announced.as_ref()?.state)).copied()??
+                (self.problem_us, plan.clear_after_us.get(usize::from(self.announced.as_ref()?.state)).copied()??)
             }
-            _ => plan.forget_after_us,
+            _ => (self.seen_us, plan.forget_after_us),
         };
-        Some(self.seen_us.saturating_add(after_us))
+        Some(seen_us.saturating_add(after_us).max(self.told_us))
     }
 
     /// Fires the timers that are due at `to_us` or before.
@@ -240,8 +244,9 @@ impl Entity {
     /// Takes in the next observation.
     pub fn observe(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) {
         self.advance(plan, seen.time_us, out);
-        if !self.is_problem(plan) || plan.condition(seen.state) == Condition::Problem {
-            self.seen_us = seen.time_us;
+        self.seen_us = seen.time_us;
+        if plan.condition(seen.state) == Condition::Problem {
+            self.problem_us = seen.time_us;
         }
         if let Some(dedupe) = plan.dedupe {
             let before = self.seen.get_or_insert_default();
@@ -356,17 +361,18 @@ impl Entity {
             signals: pending.signals,
         };
         self.announced = Some(pending.to.clone());
+        self.told_us = time_us;
         out.candidates.push(candidate);
     }
 
     /// A problem that nobody has spoken of for long enough is over.
     fn clear(&mut self, plan: &TypePlan, due_us: i64, out: &mut Effects) {
-        let last = Input { source: u32::MAX, time_us: self.seen_us, id: String::new() };
+        let last = Input { source: u32::MAX, time_us: self.problem_us, id: String::new() };
         let to = Standing {
             state: CLEAR,
             value: None,
             fingerprint: crate::block::fingerprint(CLEAR, b""),
-            since_us: self.seen_us,
+            since_us: self.problem_us,
         };
         let cleared = Pending { active: true, to, due_us, first: last.clone(), last, ..Pending::default() };
         self.pending = Some(Box::new(cleared));
@@ -424,6 +430,7 @@ impl Entity {
             let signals = std::mem::take(&mut flap.signals);
             out.candidates.extend(candidate.map(|candidate| Candidate { signals, ..candidate }));
         }
+        self.told_us = time_us;
         let from = self.announced.as_ref().map(|announced| announced.state);
         if let Some(pending) = self.pending.as_mut().filter(|pending| pending.active) {
             let held_us = pending.to.since_us.saturating_add(plan.hold_us(from, pending.to.state));

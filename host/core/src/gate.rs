@@ -9,7 +9,7 @@ use crate::event::{
     Change, Counts, Data, Event, Judgement, Provenance, Source, StateView, Suppressed, Time, id_of, severity_name,
 };
 use crate::ledger::Ledger;
-use crate::plan::Plan;
+use crate::plan::{CLEAR, Plan};
 use crate::rule::{Condition, Field, FieldKind, Judge};
 
 /// How many candidates may be held back at once. At the bound a candidate leaves instead, and says
@@ -84,12 +84,18 @@ impl Gate {
         let mut candidate = candidate;
         if let Some(held) = self.take(&slot) {
             let back = match candidate.kind {
-                Kind::FlappingStarted => false,
+                // What is held is the end of the flapping before: nobody knows that it had ended.
+                Kind::FlappingStarted => true,
                 Kind::FlappingStopped => true,
                 Kind::StateChanged => {
                     let known = held.candidate.from.as_ref().map(|from| from.fingerprint);
-                    let healthy = exit.plan.types[slot.0 as usize].condition(candidate.to.state) != Condition::Problem;
-                    known == Some(candidate.to.fingerprint) || (known.is_none() && healthy)
+                    let of_type = &exit.plan.types[slot.0 as usize];
+                    let condition = of_type.condition(candidate.to.state);
+                    let from = held.candidate.from.as_ref().map(|from| of_type.condition(from.state));
+                    let over = candidate.to.state == CLEAR || condition == Condition::Gone;
+                    known == Some(candidate.to.fingerprint)
+                        || from.is_none() && condition != Condition::Problem
+                        || from != Some(Condition::Problem) && over
                 }
             };
             candidate.from = held.candidate.from.clone();

@@ -148,7 +148,7 @@ impl Sequencer {
         match row.outcome {
             outcome::DROPPED => Route::Dropped,
             outcome::OBSERVED => {
-                if row.has_id && self.ids.is_duplicate(&self.plan, row, &mut self.bounds) {
+                if row.has_id && self.ids.is_duplicate(&self.plan, row, self.watermark_us, &mut self.bounds) {
                     Route::Duplicate
                 } else if passed {
                     Route::Late
@@ -222,13 +222,22 @@ impl Sequencer {
     }
 }
 
-/// The ids of the last window, in two halves: when the newer half is full of time or of ids, the
-/// older one is forgotten.
-#[derive(Debug, Default)]
+/// The ids that an equal one may still follow: those for which the watermark has not passed the
+/// end of their window. Kept in two halves; the older one is forgotten as a whole.
+#[derive(Debug)]
 struct Ids {
     // Looked up only: nothing depends on its order.
     halves: [HashMap<u64, i64, Hasher>; 2],
+    /// The newest time in each half.
+    newest_us: [i64; 2],
+    /// The watermark when the newer half was begun.
     began_us: i64,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self { halves: Default::default(), newest_us: [i64::MIN; 2], began_us: i64::MIN }
+    }
 }
 
 type Hasher = std::hash::BuildHasherDefault<Already>;
@@ -250,28 +259,38 @@ impl std::hash::Hasher for Already {
 }
 
 impl Ids {
-    fn is_duplicate(&mut self, plan: &OrderPlan, row: &Row, bounds: &mut Bounds) -> bool {
-        let full = self.halves[0].len() >= plan.ids_max / 2;
-        if self.halves[0].is_empty() {
-            self.began_us = row.time_us;
-        } else if full || row.time_us.saturating_sub(self.began_us) > plan.id_window_us {
-            bounds.ids_forgotten += u64::from(full && !self.halves[1].is_empty());
-            self.halves.swap(0, 1);
-            self.halves[0].clear();
-            self.began_us = row.time_us;
-        }
-        let near = |&seen_us: &i64| (row.time_us.abs_diff(seen_us)) <= plan.id_window_us as u64;
-        let before = self.halves[1].get(&row.id_hash).is_some_and(near);
+    fn is_duplicate(&mut self, plan: &OrderPlan, row: &Row, watermark_us: i64, bounds: &mut Bounds) -> bool {
+        self.turn(plan, watermark_us, bounds);
+        let window_us = plan.id_window_us;
+        let near = |&seen_us: &i64| {
+            row.time_us.abs_diff(seen_us) <= window_us as u64 && seen_us.saturating_add(window_us) >= watermark_us
+        };
+        self.newest_us[0] = self.newest_us[0].max(row.time_us);
         match self.halves[0].entry(row.id_hash) {
-            Entry::Occupied(mut seen) => {
-                let again = near(seen.get());
-                seen.insert(row.time_us);
-                before || again
+            Entry::Occupied(mut last) => {
+                let again = near(last.get());
+                last.insert(row.time_us);
+                again
             }
             Entry::Vacant(place) => {
                 place.insert(row.time_us);
-                before
+                self.halves[1].get(&row.id_hash).is_some_and(near)
             }
+        }
+    }
+
+    /// Begins a new half when the older one is no longer needed, or when there is no more room.
+    fn turn(&mut self, plan: &OrderPlan, watermark_us: i64, bounds: &mut Bounds) {
+        let full = self.halves[0].len() >= plan.ids_max / 2;
+        let window_us = plan.id_window_us;
+        let needed = self.newest_us[1].saturating_add(window_us) >= watermark_us && !self.halves[1].is_empty();
+        let old = watermark_us.saturating_sub(self.began_us) > window_us;
+        if full || (old && !needed) {
+            bounds.ids_forgotten += u64::from(full && needed);
+            self.halves.swap(0, 1);
+            self.halves[0].clear();
+            self.newest_us = [i64::MIN, self.newest_us[0]];
+            self.began_us = watermark_us;
         }
     }
 }
