@@ -141,7 +141,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn many() -> String {
     let event = |at: u32| {
         let id = format!("{:x}-{:x}", at.wrapping_mul(0x9e37_79b9), at.wrapping_mul(0x85eb_ca6b));
-        good(&id, if at % 2 == 0 { "up" } else { "down" }, at / 100 % 60) + "\n"
+        good(&id, if at.is_multiple_of(2) { "up" } else { "down" }, at / 100 % 60) + "\n"
     };
     (0..5_000).map(event).collect()
 }
@@ -279,7 +279,7 @@ fn numbers_that_are_no_times() {
 #[test]
 fn times_as_far_as_numbers_go() {
     let record = |time: &str, at: usize| {
-        let status = if at % 2 == 0 { "up" } else { "down" };
+        let status = if at.is_multiple_of(2) { "up" } else { "down" };
         format!("{{\"t\":{time},\"key\":\"cart\",\"data\":{{\"status\":\"{status}\"}}}}\n")
     };
     for order in

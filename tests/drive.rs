@@ -9,7 +9,7 @@ use stillhouse::input::Input;
 use stillhouse::run::{Options, Outcome, Unwatched};
 
 /// As most tests run: two of everything that must not matter.
-pub const OPTIONS: Options = Options { shards: 2, threads: 2, batch_rows: 1024, follow: false };
+pub const OPTIONS: Options = Options { shards: 2, threads: 2, batch_rows: 1024, follow: false, log: None };
 
 /// What left, and what the run came to.
 #[derive(Debug)]

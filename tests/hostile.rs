@@ -231,7 +231,7 @@ fn a_suppressor_that_fails_lets_everything_leave() {
     ] {
         let judged = config("mapper = \"liar\"\nsuppressor = \"hostile-judge\"");
         let lines = lines(|at| {
-            let word = if at / POISON_EVERY % 2 == 0 { "down" } else { "up" };
+            let word = if (at / POISON_EVERY).is_multiple_of(2) { "down" } else { "up" };
             format!(r#"{{"key":"shop/{trick}","do":"{word}"}}"#)
         });
         let all: Vec<&Line> = lines.iter().collect();
@@ -258,7 +258,7 @@ fn a_suppressor_that_fails_lets_everything_leave() {
 fn a_suppressor_that_fails_for_one_still_judges_the_others() {
     let judged = config("mapper = \"liar\"\nsuppressor = \"hostile-judge\"\nsuppress_max = \"1h\"");
     let lines = lines(|at| {
-        let key = if at / POISON_EVERY % 2 == 0 { "panic" } else { "quiet" };
+        let key = if (at / POISON_EVERY).is_multiple_of(2) { "panic" } else { "quiet" };
         format!(r#"{{"key":"shop/{key}","do":"down"}}"#)
     });
     let ran = run(&judged, &lines.iter().collect::<Vec<_>>(), &OPTIONS);

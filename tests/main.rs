@@ -5,7 +5,10 @@
 
 mod bad_input;
 mod chance;
+mod cli;
+mod demo;
 mod drive;
+mod examples;
 mod gate;
 mod generate;
 mod hostile;

@@ -58,7 +58,7 @@ pub struct TextReader<'b> {
 }
 
 fn is_present(present: &[u8], row: usize) -> bool {
-    present.is_empty() || present[row] != 0
+    present.get(row).is_none_or(|&present| present != 0)
 }
 
 impl<'b> FieldValue<'b> for &'b str {
@@ -84,8 +84,15 @@ impl<'b> FieldValue<'b> for &'b str {
         if !is_present(reader.present, row) {
             return None;
         }
-        let entry = reader.codes.map_or(row, |codes| codes[row] as usize);
-        Some(&reader.data[reader.offsets[entry] as usize..reader.offsets[entry + 1] as usize])
+        let entry = match reader.codes {
+            None => row,
+            Some(codes) => *codes.get(row)? as usize,
+        };
+        // One check of bounds for both offsets; the host never sends ones that are not sound.
+        match reader.offsets.get(entry..entry + 2) {
+            Some(&[start, end]) => reader.data.get(start as usize..end as usize),
+            _ => None,
+        }
     }
 }
 

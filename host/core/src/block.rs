@@ -67,8 +67,8 @@ pub struct Block {
     pub position: u64,
     /// The signals, in log order.
     pub rows: Vec<Row>,
-    /// Ids, keys, values and reasons. UTF-8.
-    pub text: Vec<u8>,
+    /// Ids, keys, values and reasons.
+    pub text: String,
     /// The signals as they came, for dead letters and late ones.
     pub raw: Vec<u8>,
 }
@@ -77,14 +77,13 @@ impl Block {
     /// Adds a text and tells where it stands.
     pub fn push_text(&mut self, text: &str) -> Span {
         let start = self.text.len() as u32;
-        self.text.extend_from_slice(text.as_bytes());
+        self.text.push_str(text);
         Span { start, len: text.len() as u32 }
     }
 
     /// The text of a span; empty where it is none.
     pub fn text(&self, span: Span) -> &str {
-        let bytes = self.text.get(span.start as usize..(span.start + span.len) as usize);
-        bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
+        self.text.get(span.start as usize..(span.start + span.len) as usize).unwrap_or("")
     }
 
     /// The signal as it came; what is not UTF-8 is replaced.

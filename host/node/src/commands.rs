@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod demo;
 mod run;
 
 use std::io::IsTerminal;
@@ -35,6 +36,9 @@ enum Command {
         kubectl get events -A -o json --watch | stillhouse run -c k8s.toml\n  \
         stillhouse run -c net.toml --input leaf1.log --input leaf2.log.gz | jq .data.to.state")]
     Run(Run),
+    /// Distil a log that `run --log` wrote again: the same bytes, or with another configuration what
+    /// it would have said.
+    Replay(Replay),
     /// Check a configuration and its rules, and say what they would do.
     Check(Check),
     /// Distil a made-up day of trouble with known truth, and show raw beside distilled.
@@ -64,6 +68,9 @@ pub struct Run {
     /// Read on when files grow, until stopped.
     #[arg(short, long)]
     follow: bool,
+    /// Write the log of the run to this file, so that it can be replayed.
+    #[arg(long, value_name = "PATH")]
+    log: Option<PathBuf>,
     /// The year of event times that have none, instead of the configuration's.
     #[arg(long, value_name = "YEAR")]
     year: Option<i16>,
@@ -74,6 +81,26 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = BATCH_ROWS as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
     /// No progress and no summary on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// What `replay` takes.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The log.
+    #[arg(long, value_name = "PATH")]
+    log: PathBuf,
+    /// Where events go; `-` for standard output.
+    #[arg(short, long, value_name = "PATH", default_value = "-")]
+    output: String,
+    /// The year of event times that have none, instead of the configuration's.
+    #[arg(long, value_name = "YEAR")]
+    year: Option<i16>,
+    /// No summary on standard error.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -104,8 +131,9 @@ pub struct Demo {
 pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Run(run) => run::carry_out(&run),
+        Command::Replay(replay) => run::replay(&replay),
         Command::Check(check) => check::carry_out(&check),
-        Command::Demo(_) => Ok(ExitCode::SUCCESS),
+        Command::Demo(demo) => demo::carry_out(&demo),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "stillhouse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

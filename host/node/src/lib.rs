@@ -3,9 +3,16 @@
 pub mod clock;
 pub mod config;
 pub mod decode;
+pub mod demo;
 pub mod input;
+pub mod journal;
 pub mod map;
 pub mod pipeline;
 pub mod rules;
 pub mod run;
 pub mod summary;
+
+/// Chunks and blocks come and go at a high rate and are passed between threads; this allocator keeps
+/// their memory instead of giving it back to the system each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,9 +1,9 @@
 //! Maps decoded signals: what a worker does with a chunk, on its own and in parallel with others.
 
-use stillhouse_core::Block;
 use stillhouse_core::block::{fingerprint, key_hash};
-use stillhouse_core::columns::{Batch, Observations, outcome};
+use stillhouse_core::columns::{Batch, Observations, TextColumn, outcome};
 use stillhouse_core::rule::Field;
+use stillhouse_core::{Block, Span};
 
 use crate::decode::Slots;
 use crate::decode::columns::ColumnBuilder;
@@ -98,21 +98,24 @@ impl TypeMapper {
         let batch = self.mapper.map(self.columns.take(), &mut self.answers);
         self.columns.give_back(batch);
         let answers = &self.answers;
+        // The runtime has checked that the columns are UTF-8; as text they cost one more look.
+        let keys = simdutf8::basic::from_utf8(&answers.key.data).unwrap_or("");
+        let values = simdutf8::basic::from_utf8(&answers.value.data).unwrap_or("");
         for (index, &row) in self.rows.iter().enumerate() {
             let mapped = answers.outcome[index];
             block.rows[row as usize].outcome = mapped;
             if mapped == outcome::OBSERVED {
-                let key = answers.key.bytes(index);
-                let value = if answers.value.is_empty() { &[] } else { answers.value.bytes(index) };
-                let key_span = push(block, key);
-                let value_span = push(block, value);
+                let key = row_of(&answers.key, keys, index);
+                let value = row_of(&answers.value, values, index);
+                let key_span = block.push_text(key);
+                let value_span = if value.is_empty() { Span::default() } else { block.push_text(value) };
                 let row = &mut block.rows[row as usize];
                 row.state = answers.state[index];
                 row.severity = answers.severity[index];
                 row.key = key_span;
                 row.value = value_span;
-                row.key_hash = key_hash(signal_type, key);
-                row.fingerprint = fingerprint(row.state, value);
+                row.key_hash = key_hash(signal_type, key.as_bytes());
+                row.fingerprint = fingerprint(row.state, value.as_bytes());
             } else if mapped != outcome::DROPPED {
                 let reason = block.push_text(answers.reason.get(index));
                 block.rows[row as usize].reason = reason;
@@ -122,8 +125,10 @@ impl TypeMapper {
     }
 }
 
-fn push(block: &mut Block, bytes: &[u8]) -> stillhouse_core::Span {
-    let start = block.text.len() as u32;
-    block.text.extend_from_slice(bytes);
-    stillhouse_core::Span { start, len: bytes.len() as u32 }
+/// Row `row` of a column whose data is `text`; empty if the column has no rows.
+fn row_of<'t>(column: &TextColumn, text: &'t str, row: usize) -> &'t str {
+    match column.offsets.get(row..row + 2) {
+        Some(&[start, end]) => text.get(start as usize..end as usize).unwrap_or(""),
+        _ => "",
+    }
 }

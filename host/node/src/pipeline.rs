@@ -120,7 +120,18 @@ impl<'a> Pipeline<'a> {
     /// Gives a mapped block its place in the log.
     fn enter(&mut self, input: usize, mapped: Mapped) {
         let Mapped { mut block, sources } = mapped;
-        let numbers: Vec<u32> = sources.iter().map(|name| self.source(name)).collect();
+        let mut numbers = Vec::with_capacity(sources.len());
+        for name in &sources {
+            let is_new = !self.sources.contains_key(name.as_str());
+            let number = self.source(name);
+            // What cannot be read is put down to the input. Where signals name their own sources,
+            // nothing else comes from it, so that it must not hold the others back.
+            let decoder = &self.inputs[input].decoder;
+            if is_new && decoder.has_sources() && **name == *decoder.source_name() {
+                self.waiting.push(Entry::SourceEnded(number));
+            }
+            numbers.push(number);
+        }
         let state = &mut self.inputs[input];
         let mut newest_us = state.newest_us;
         for row in &mut block.rows {

@@ -1,6 +1,7 @@
 //! Runs a configuration over inputs.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use crate::config::{Config, InputConfig};
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
 use crate::input::{Input, Piece, Reading, open, tell_time};
+use crate::journal::{Given, Journal, Recorded};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
@@ -27,6 +29,8 @@ pub struct Options {
     pub batch_rows: usize,
     /// Read on when files grow, until stopped.
     pub follow: bool,
+    /// Where the log is written, so that the run can be replayed.
+    pub log: Option<PathBuf>,
 }
 
 /// What a run tells while it goes on.
@@ -62,52 +66,53 @@ pub fn run(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let started = crate::clock::moment();
-    let types = config.signals.len();
-    let engine = rules::engine((options.threads + 2) * types + 8).context("the rule engine cannot be started")?;
-    let rules = RuleSet::load(config, &engine)?;
-    let workers = (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
-    let fields = rules.fields(config);
-    let mut pipeline = Pipeline::new(rules.plan(config)?, options.shards, Box::new(rules.judge(config)?), workers);
+    let mut run = Run::new(config, options, output, watch)?;
+    if let Some(path) = &options.log {
+        run.journal = Some(Journal::create(path, &config.digest)?);
+    }
     for input in inputs {
-        let name = input.name();
-        let decoder = Decoder::new(input_config(config, &name)?, &name, &fields);
-        pipeline.add_input(Arc::new(decoder));
+        run.add_input(config, input.name())?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let mut run = Run {
-        pipeline,
-        inputs,
-        output,
-        tally: Tally::default(),
-        broken: Vec::new(),
-        lines: Vec::new(),
-        read_bytes: Arc::new(AtomicU64::new(0)),
-        since: Vec::new(),
-        watch,
-    };
     if options.follow {
-        run.follow(config, runtime.handle())?;
+        run.follow(config, inputs, runtime.handle())?;
     } else {
-        run.to_the_end(config, runtime.handle())?;
+        run.read_all(config, inputs, runtime.handle())?;
     }
-    let mut events = Vec::new();
-    run.pipeline.finish(&mut events);
-    run.write(events)?;
-    run.output.flush().context("the output cannot be written")?;
-    let outcome = Outcome {
-        summary: Summary {
-            ledger: run.pipeline.ledger(),
-            tally: run.tally,
-            bounds: run.pipeline.bounds(),
-            entities: run.pipeline.entities(),
-            took: started.elapsed(),
-        },
-        broken: run.broken,
-    };
+    let outcome = run.finish()?;
     // Readers that still wait for a file or for standard input must not hold the program up.
     runtime.shutdown_background();
     Ok(outcome)
+}
+
+/// Distils a log again, as `config` says, and tells whether it was written with that configuration.
+///
+/// # Errors
+/// As [`run`], and if the log cannot be read.
+pub fn replay(
+    config: &Config,
+    log: &Path,
+    output: &mut dyn Write,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<(Outcome, bool)> {
+    let mut run = Run::new(config, options, output, watch)?;
+    let mut recorded = Recorded::open(log)?;
+    while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
+        match given {
+            Given::Config(_) => {}
+            Given::Input(name) => run.add_input(config, name)?,
+            Given::Chunk { input, first, bytes, records, broken } => {
+                let span = |(start, len)| stillhouse_core::Span { start, len };
+                let records = records.map(|records| records.into_iter().map(span).collect());
+                run.round(vec![(input as usize, Chunk { bytes, records, first, broken })])?;
+            }
+            Given::Ended(input) => run.end_input(input as usize, None)?,
+            Given::Tick(now_us) => run.tick(now_us)?,
+        }
+    }
+    let same = recorded.config_digest == config.digest;
+    Ok((run.finish()?, same))
 }
 
 /// The `[[input]]` that reads a file of this name.
@@ -129,8 +134,11 @@ pub fn input_config<'a>(config: &'a Config, name: &str) -> Result<&'a InputConfi
 }
 
 struct Run<'a> {
+    started: Instant,
     pipeline: Pipeline<'a>,
-    inputs: &'a [Input],
+    fields: Vec<(String, Vec<stillhouse_core::rule::Field>)>,
+    names: Vec<String>,
+    journal: Option<Journal>,
     output: &'a mut dyn Write,
     tally: Tally,
     broken: Vec<(String, String)>,
@@ -141,25 +149,98 @@ struct Run<'a> {
     watch: &'a mut dyn Watch,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(config: &Config, options: &Options, output: &'a mut dyn Write, watch: &'a mut dyn Watch) -> Result<Self> {
+        let started = crate::clock::moment();
+        let types = config.signals.len();
+        let engine = rules::engine((options.threads + 2) * types + 8).context("the rule engine cannot be started")?;
+        let rules = RuleSet::load(config, &engine)?;
+        let workers =
+            (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
+        let judge = Box::new(rules.judge(config)?);
+        Ok(Self {
+            started,
+            pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
+            fields: rules.fields(config),
+            names: Vec::new(),
+            journal: None,
+            output,
+            tally: Tally::default(),
+            broken: Vec::new(),
+            lines: Vec::new(),
+            read_bytes: Arc::new(AtomicU64::new(0)),
+            since: Vec::new(),
+            watch,
+        })
+    }
+
+    /// Writes to the log what the core is about to be given.
+    fn log(&mut self, given: impl FnOnce() -> Given) -> Result<()> {
+        match &mut self.journal {
+            Some(journal) => journal.write(&given()).context("the log cannot be written"),
+            None => Ok(()),
+        }
+    }
+
+    fn add_input(&mut self, config: &Config, name: String) -> Result<()> {
+        let decoder = Decoder::new(input_config(config, &name)?, &name, &self.fields);
+        self.log(|| Given::Input(name.clone()))?;
+        self.pipeline.add_input(Arc::new(decoder));
+        self.names.push(name);
+        Ok(())
+    }
+
+    fn end_input(&mut self, index: usize, broken: Option<String>) -> Result<()> {
+        self.log(|| Given::Ended(index as u32))?;
+        self.pipeline.end_input(index);
+        self.broken.extend(broken.map(|reason| (self.names[index].clone(), reason)));
+        Ok(())
+    }
+
+    fn tick(&mut self, now_us: i64) -> Result<()> {
+        self.log(|| Given::Tick(now_us))?;
+        self.pipeline.tick(now_us);
+        Ok(())
+    }
+
+    /// Ends the log, and tells what the run came to.
+    fn finish(mut self) -> Result<Outcome> {
+        let mut events = Vec::new();
+        self.pipeline.finish(&mut events);
+        self.write(events)?;
+        self.output.flush().context("the output cannot be written")?;
+        if let Some(journal) = &mut self.journal {
+            journal.sync().context("the log cannot be written")?;
+        }
+        let summary = Summary {
+            ledger: self.pipeline.ledger(),
+            tally: self.tally,
+            bounds: self.pipeline.bounds(),
+            entities: self.pipeline.entities(),
+            took: self.started.elapsed(),
+        };
+        Ok(Outcome { summary, broken: self.broken })
+    }
+
     /// Reads whatever input is furthest behind, until all have ended.
-    fn to_the_end(&mut self, config: &Config, runtime: &tokio::runtime::Handle) -> Result<()> {
-        let mut from: Vec<Option<Receiver<Piece>>> = self.inputs.iter().map(|_| None).collect();
+    fn read_all(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
+        let mut from: Vec<Option<Receiver<Piece>>> = inputs.iter().map(|_| None).collect();
         while let Some(slowest) = self.pipeline.slowest() {
             let from = match &mut from[slowest] {
                 Some(from) => from,
-                closed => {
-                    closed.insert(self.open(config, slowest, runtime, None, false)?.context("a channel of its own")?)
-                }
+                closed => closed.insert(
+                    self.open(config, slowest, &inputs[slowest], runtime, None, false)?
+                        .context("a channel of its own")?,
+                ),
             };
             let mut chunks = Vec::new();
-            let mut ended = false;
+            let (mut ended, mut broken) = (false, None);
             while chunks.len() < ROUND_CHUNKS {
                 match from.blocking_recv() {
                     Some(Piece::Chunk(index, chunk)) => chunks.push((index, chunk)),
                     Some(Piece::Ended(_, reason)) => {
                         ended = true;
-                        self.note_broken(slowest, reason);
+                        broken = reason;
                         break;
                     }
                     Some(Piece::Tick(_) | Piece::Stop) => {}
@@ -169,15 +250,15 @@ impl Run<'_> {
                     }
                 }
                 // What comes from a pipe is not held back to fill a round.
-                if self.inputs[slowest] == Input::Stdin && from.is_empty() {
+                if inputs[slowest] == Input::Stdin && from.is_empty() {
                     break;
                 }
             }
             self.round(chunks)?;
             if ended {
-                self.pipeline.end_input(slowest);
+                self.end_input(slowest, broken)?;
             }
-            if self.inputs[slowest] == Input::Stdin && from.is_empty() {
+            if inputs[slowest] == Input::Stdin && from.is_empty() {
                 self.round(Vec::new())?;
             }
         }
@@ -185,13 +266,13 @@ impl Run<'_> {
     }
 
     /// Takes pieces as they come, until the user stops or every input has ended.
-    fn follow(&mut self, config: &Config, runtime: &tokio::runtime::Handle) -> Result<()> {
+    fn follow(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
         let (to, mut from) = channel(64);
-        for index in 0..self.inputs.len() {
-            self.open(config, index, runtime, Some(to.clone()), true)?;
+        for index in 0..inputs.len() {
+            self.open(config, index, &inputs[index], runtime, Some(to.clone()), true)?;
         }
         runtime.spawn(tell_time(to));
-        let mut open = self.inputs.len();
+        let mut open = inputs.len();
         while open > 0 {
             let Some(first) = from.blocking_recv() else { break };
             let mut pieces = vec![first];
@@ -205,10 +286,9 @@ impl Run<'_> {
                     Piece::Chunk(index, chunk) => self.round(vec![(index, chunk)])?,
                     Piece::Ended(index, reason) => {
                         open -= 1;
-                        self.pipeline.end_input(index);
-                        self.note_broken(index, reason);
+                        self.end_input(index, reason)?;
                     }
-                    Piece::Tick(now_us) => self.pipeline.tick(now_us),
+                    Piece::Tick(now_us) => self.tick(now_us)?,
                     Piece::Stop => return Ok(()),
                 }
             }
@@ -223,11 +303,11 @@ impl Run<'_> {
         &self,
         config: &Config,
         index: usize,
+        input: &Input,
         runtime: &tokio::runtime::Handle,
         to: Option<tokio::sync::mpsc::Sender<Piece>>,
         follow: bool,
     ) -> Result<Option<Receiver<Piece>>> {
-        let input = &self.inputs[index];
         let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes) };
         let framing = match input_config(config, &input.name())?.format {
             crate::config::schema::Format::Text => crate::decode::framing::Framing::Lines,
@@ -240,6 +320,9 @@ impl Run<'_> {
     }
 
     fn round(&mut self, chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        for (input, chunk) in &chunks {
+            self.log(|| Given::chunk(*input, chunk))?;
+        }
         let read = crate::clock::moment();
         let since = std::mem::replace(&mut self.since, vec![read; chunks.len()]);
         let mut events = Vec::new();
@@ -261,11 +344,5 @@ impl Run<'_> {
             self.output.flush().context("the output cannot be written")?;
         }
         Ok(())
-    }
-
-    fn note_broken(&mut self, index: usize, reason: Option<String>) {
-        if let Some(reason) = reason {
-            self.broken.push((self.inputs[index].name(), reason));
-        }
     }
 }

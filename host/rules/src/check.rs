@@ -30,6 +30,7 @@ pub(crate) fn observations(
     let key = text("key", raw.key, rows)?;
     let value = optional_text("value", raw.value, rows)?;
     let reason = reasons(raw.reason, rows, limits)?;
+    let given = reasons_given(&reason);
     let mut out = Observations { outcome: raw.outcome, state: raw.state, severity: raw.severity, key, value, reason };
     for row in 0..rows {
         let wrong = match out.outcome[row] {
@@ -37,7 +38,7 @@ pub(crate) fn observations(
                 None => continue,
                 wrong => wrong,
             },
-            outcome::DROPPED | outcome::REJECTED => wrong_reason(&out.reason, row, limits),
+            outcome::DROPPED | outcome::REJECTED => wrong_reason(&out.reason, given, row, limits),
             other => Some(format!("outcome {other}, expected 0 to 2")),
         };
         // What only an observed row has is not read; it must not differ either.
@@ -93,6 +94,7 @@ pub(crate) fn verdicts(
     length("until", raw.until.len(), rows)?;
     length("severity", raw.severity.len(), rows)?;
     let reason = reasons(raw.reason, rows, limits)?;
+    let given = reasons_given(&reason);
     let mut out = Verdicts { verdict: raw.verdict, until_us: raw.until, severity: raw.severity, reason };
     for row in 0..rows {
         let code = out.verdict[row];
@@ -104,12 +106,11 @@ pub(crate) fn verdicts(
             verdict::ESCALATE if out.severity[row] > SEVERITY_MAX => {
                 Some(format!("severity {}, expected 0 to {SEVERITY_MAX}", out.severity[row]))
             }
-            verdict::SUPPRESS | verdict::DELAY | verdict::ESCALATE => {
-                wrong_reason(&out.reason, row, limits).or_else(|| {
+            verdict::SUPPRESS | verdict::DELAY | verdict::ESCALATE => wrong_reason(&out.reason, given, row, limits)
+                .or_else(|| {
                     let none = out.reason.get(row).is_empty();
                     none.then(|| format!("verdict {code} without a reason"))
-                })
-            }
+                }),
             other => Some(format!("verdict {other}, expected 0 to 3")),
         };
         let failed = wrong.is_some();
@@ -148,9 +149,15 @@ fn fail_row(reason: &mut Reasons, rows: usize, row: usize, why: String, failures
     failures.push(RowFailure { row: row as u32, failure });
 }
 
-fn wrong_reason(reasons: &Reasons, row: usize, limits: &Limits) -> Option<String> {
-    let code = *reasons.codes.get(row)? as usize;
-    let entries = reasons.entries.len();
+/// How many reasons the rule gave, before the host adds its own for rows that fail: what those
+/// are may not decide about the rows behind them. `None`: no row needs one.
+fn reasons_given(reasons: &Reasons) -> Option<usize> {
+    (!reasons.codes.is_empty()).then(|| reasons.entries.len())
+}
+
+fn wrong_reason(reasons: &Reasons, given: Option<usize>, row: usize, limits: &Limits) -> Option<String> {
+    let entries = given?;
+    let code = reasons.codes[row] as usize;
     if code >= entries {
         return Some(format!("reason code {code}, but there are {entries} reasons"));
     }

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::config::Config;
 use stillhouse::input::Input;
-use stillhouse::run::{Options, Watch, run};
+use stillhouse::run::{Options, Unwatched, Watch, run};
 use stillhouse::summary::grouped;
 
-use super::{Run, overrides, threads};
+use super::{Replay, Run, overrides, threads};
 
 /// Runs a configuration over inputs.
 pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
@@ -38,15 +38,13 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
             stillhouse::run::input_config(&config, &input.name())?;
         }
     }
-    let mut output: Box<dyn Write> = match arguments.output.as_str() {
-        "-" => Box::new(std::io::stdout().lock()),
-        path => Box::new(File::create(path).with_context(|| format!("{path}: cannot be written"))?),
-    };
+    let mut output = open_output(&arguments.output)?;
     let options = Options {
         shards: arguments.shards.map_or_else(threads, usize::from),
         threads: threads(),
         batch_rows: arguments.batch as usize,
         follow: arguments.follow,
+        log: arguments.log.clone(),
     };
     let mut progress = Progress::new(&inputs, arguments);
     let outcome = run(&config, &inputs, &mut *output, &options, &mut progress)?;
@@ -58,6 +56,38 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
         eprintln!("error: {name}: {reason}; what came before it was distilled");
     }
     Ok(if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Distils a log again.
+pub fn replay(arguments: &Replay) -> Result<ExitCode> {
+    let config = Config::load(&arguments.config, &overrides(arguments.year))?;
+    if is_same(arguments.log.as_ref(), arguments.output.as_ref()) {
+        bail!("{}: is the log; writing to it would destroy it", arguments.output);
+    }
+    File::open(&arguments.log).with_context(|| format!("{}: cannot be opened", arguments.log.display()))?;
+    let mut output = open_output(&arguments.output)?;
+    let options = Options {
+        shards: threads(),
+        threads: threads(),
+        batch_rows: stillhouse::map::BATCH_ROWS,
+        follow: false,
+        log: None,
+    };
+    let (outcome, same) = stillhouse::run::replay(&config, &arguments.log, &mut *output, &options, &mut Unwatched)?;
+    if !arguments.quiet {
+        eprint!("{}", outcome.summary);
+    }
+    if !same {
+        eprintln!("note: the log was written with another configuration; the events say what this one makes of it");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_output(name: &str) -> Result<Box<dyn Write>> {
+    Ok(match name {
+        "-" => Box::new(std::io::stdout().lock()),
+        path => Box::new(File::create(path).with_context(|| format!("{path}: cannot be written"))?),
+    })
 }
 
 fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {

@@ -98,7 +98,7 @@ fn push_value(values: &mut Values, slots: &Slots<'_>, place: usize) -> bool {
                     true
                 }
                 Slot::Unescaped(start, end) => {
-                    column.data.extend_from_slice(slots.unescaped[start as usize..end as usize].as_bytes());
+                    column.data.extend_from_slice(&slots.unescaped.as_bytes()[start as usize..end as usize]);
                     true
                 }
                 // Writing into a vector cannot fail.

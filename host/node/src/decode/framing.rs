@@ -88,8 +88,16 @@ impl Framer {
         if !(all || end) && self.buffer.len() < CHUNK_BYTES {
             return None;
         }
+        if self.next == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
+            self.buffer.drain(..3);
+        }
         if matches!(self.mode, Mode::Unknown) {
-            self.mode = self.look(end)?;
+            self.mode = match self.look(end) {
+                Some(mode) => mode,
+                // Nothing came, but it may have broken off.
+                None if end => Mode::Lines,
+                None => return None,
+            };
         }
         let chunk = match &mut self.mode {
             Mode::Documents(_) => self.documents(end),
@@ -100,9 +108,6 @@ impl Framer {
 
     /// Decides by the first line, if it is there.
     fn look(&mut self, end: bool) -> Option<Mode> {
-        if self.buffer.starts_with(b"\xEF\xBB\xBF") {
-            self.buffer.drain(..3);
-        }
         let start = self.buffer.iter().position(|byte| !byte.is_ascii_whitespace())?;
         let line = match memchr(b'\n', &self.buffer[start..]) {
             Some(length) => &self.buffer[start..start + length],

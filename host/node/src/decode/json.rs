@@ -6,6 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 
 use crate::decode::{Slot, Slots};
 
+/// How deep a record may nest. What skips a value recurses without a bound of its own, and a stack
+/// that overflows ends the program.
+pub const DEPTH_MAX: usize = 512;
+
 /// The wanted paths, as a tree of keys.
 #[derive(Clone, Debug, Default)]
 pub struct Projection {
@@ -31,6 +35,9 @@ impl Projection {
     /// # Errors
     /// What is wrong with the record and where, for the person who wrote it.
     pub fn read<'a>(&self, record: &'a str, slots: &mut Slots<'a>) -> Result<(), String> {
+        if is_too_deep(record) {
+            return Err(format!("not a JSON object: nested more than {DEPTH_MAX} deep"));
+        }
         let mut deserializer = sonic_rs::Deserializer::from_str(record);
         let unescaped = &mut slots.unescaped;
         let values = &mut slots.values;
@@ -41,6 +48,26 @@ impl Projection {
             format!("not a JSON object: {first}")
         })
     }
+}
+
+/// Whether brackets nest deeper than [`DEPTH_MAX`]. What has fewer brackets needs no closer look.
+fn is_too_deep(record: &str) -> bool {
+    let bytes = record.as_bytes();
+    if bytes.len() <= DEPTH_MAX || memchr::memchr2_iter(b'[', b'{', bytes).nth(DEPTH_MAX).is_none() {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    bytes.iter().any(|&byte| {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
 }
 
 impl Node {

@@ -1,5 +1,7 @@
 //! Reads one input: which slot each wanted field fills, and how a record becomes a row.
 
+use std::fmt::Write;
+
 use stillhouse_core::block::{Block, Row, Span, id_hash, rank_of_id};
 use stillhouse_core::columns::outcome;
 use stillhouse_core::rule::Field;
@@ -172,7 +174,8 @@ impl Decoder {
     pub fn decode(&self, chunk: Chunk, block: &mut Block, rows: &mut dyn Rows) {
         block.raw = chunk.bytes;
         let raw = std::mem::take(&mut block.raw);
-        let valid = simdutf8::basic::from_utf8(&raw).is_ok();
+        // Checked once for all records; only where that fails, each is checked on its own.
+        let valid = simdutf8::basic::from_utf8(&raw).ok();
         let mut slots = Slots::default();
         let mut broken = chunk.broken.iter().peekable();
         let mut number = chunk.first;
@@ -181,13 +184,13 @@ impl Decoder {
                 number += 1;
                 broken.next();
             }
-            let bytes = &raw[span.start as usize..(span.start + span.len) as usize];
+            let range = span.start as usize..(span.start + span.len) as usize;
             let at = At { number, span };
             number += 1;
-            match if valid { Ok(std::str::from_utf8(bytes).unwrap_or("")) } else { std::str::from_utf8(bytes) } {
-                Ok(text) if text.trim().is_empty() && self.format == Format::Text => {}
-                Ok(text) => self.record(text, at, &mut slots, block, rows),
-                Err(_) => self.dead(at, "not UTF-8", block, rows),
+            match valid.and_then(|text| text.get(range.clone())).or_else(|| std::str::from_utf8(&raw[range]).ok()) {
+                Some(text) if text.trim_ascii().is_empty() && self.format == Format::Text => {}
+                Some(text) => self.record(text, at, &mut slots, block, rows),
+                None => self.dead(at, "not UTF-8", block, rows),
             }
         };
         match &chunk.records {
@@ -217,7 +220,7 @@ impl Decoder {
         own.reset(self.paths.len());
         if self.format == Format::Text {
             self.line(text, at, &mut own, block, rows);
-        } else if !text.trim().is_empty() {
+        } else if !text.trim_ascii().is_empty() {
             match self.projection.read(text, &mut own) {
                 Ok(()) => self.object(text, at, &mut own, block, rows),
                 Err(reason) => self.dead(at, &reason, block, rows),
@@ -411,10 +414,10 @@ impl At {
     /// A signal without an id is named by where it stands: `17`, or `17.3` for a part of a record.
     fn set_number(self, row: &mut Row, block: &mut Block, source: &str, part: u64) {
         let start = block.text.len();
-        // Writing into a vector cannot fail.
-        let _ = std::io::Write::write_fmt(&mut block.text, format_args!("{}", self.number));
+        // Writing into a string cannot fail.
+        let _ = write!(block.text, "{}", self.number);
         if part > 0 {
-            let _ = std::io::Write::write_fmt(&mut block.text, format_args!(".{part}"));
+            let _ = write!(block.text, ".{part}");
         }
         row.id = Span { start: start as u32, len: (block.text.len() - start) as u32 };
         row.id_hash = id_hash(source, block.text(row.id));
