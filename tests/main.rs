@@ -6,6 +6,7 @@
 mod bad_input;
 mod chance;
 mod cli;
+mod config;
 mod demo;
 mod drive;
 mod examples;
@@ -13,6 +14,7 @@ mod gate;
 mod generate;
 mod hostile;
 mod hostile_load;
+mod journal;
 mod model;
 mod model_entity;
 mod plans;

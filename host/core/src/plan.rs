@@ -20,7 +20,7 @@ pub struct Plan {
 pub struct OrderPlan {
     /// How far behind the newest event time of its source a signal may be.
     pub allowed_lateness_us: i64,
-    /// A source that is silent for longer no longer holds the others back. `None`: it always does.
+    /// A source that is silent for this long no longer holds the others back. `None`: it always does.
     pub idle_after_us: Option<i64>,
     /// How many signals may wait to be put in order. At the bound the watermark moves on over the
     /// oldest, which is counted; what then comes for that time is late.

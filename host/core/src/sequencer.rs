@@ -126,6 +126,19 @@ impl Sequencer {
         }
     }
 
+    /// All inputs have been read up to this event time: sources that have said nothing for too long
+    /// before it no longer hold the others back.
+    pub fn read_to(&mut self, time_us: i64) {
+        let Some(idle_after_us) = self.plan.idle_after_us else { return };
+        for source in &mut self.sources {
+            let silent = source.newest_us != i64::MIN && time_us.saturating_sub(source.newest_us) >= idle_after_us;
+            if silent && source.state == SourceState::Active {
+                source.state = SourceState::Idle;
+            }
+        }
+        self.move_watermark();
+    }
+
     /// Decides on the next row of the log.
     pub fn route(&mut self, row: &Row) -> Route {
         let route = self.decide(row);

@@ -25,6 +25,9 @@ pub enum Entry {
     SourceEnded(u32),
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
+    /// All inputs have been read up to this event time, so that who is silent is known without a
+    /// clock.
+    ReadTo(i64),
     /// The input has ended: what waits for order is processed; what is open stays open.
     End,
 }
@@ -103,6 +106,7 @@ impl Core {
                 Entry::Signals(block) => self.sequence(&block),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
+                Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
                 Entry::End => ended = true,
             }
         }

@@ -17,6 +17,9 @@ use stillhouse_core::rule::{Condition, RuleId, State};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 
+/// How long a source may be silent before it no longer holds the others back, unless configured.
+const IDLE_AFTER_US: i64 = 600_000_000;
+
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -193,7 +196,7 @@ fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {
     }
     Ok(OrderPlan {
         allowed_lateness_us: order.allowed_lateness.map_or(default.allowed_lateness_us, |lateness| lateness.0),
-        idle_after_us: order.idle_after.map(|idle| idle.get_ref().0),
+        idle_after_us: Some(order.idle_after.map_or(IDLE_AFTER_US, |idle| idle.get_ref().0)),
         pending_max: order.pending_max.map_or(default.pending_max, |max| *max.get_ref()),
         id_window_us: order.id_window.map_or(default.id_window_us, |window| window.0),
         ids_max: order.ids_max.map_or(default.ids_max, |max| *max.get_ref() as usize),

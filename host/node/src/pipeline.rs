@@ -150,6 +150,8 @@ impl<'a> Pipeline<'a> {
         let stand_in = if names_sources { state.source.take() } else { None };
         self.waiting.push(Entry::Signals(Arc::new(block)));
         self.waiting.extend(stand_in.map(Entry::SourceEnded));
+        let read_to_us = self.inputs.iter().filter(|input| !input.ended).map(|input| input.newest_us).min();
+        self.waiting.extend(read_to_us.filter(|&time_us| time_us != i64::MIN).map(Entry::ReadTo));
     }
 
     /// An input has ended: what only it spoke for no longer holds the others back.

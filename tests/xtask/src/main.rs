@@ -9,7 +9,7 @@ cargo xtask COMMAND
   demo [ARGUMENTS]   build the rules and the program, and run the demonstration
   test [ARGUMENTS]   build the rules and run all checks and tests
   rules              build the rules that ship into target/rules
-  build              build the rules and the program into target/release/stillhouse
+  build              build the rules and the program into target/dist/stillhouse
 ";
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 fn demo(root: &Path, arguments: &[String]) -> Result<(), String> {
     build(root)?;
-    let program = root.join("target/release/stillhouse");
+    let program = root.join("target/dist/stillhouse");
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if !arguments.contains(&"--output") {
         arguments.extend(["--output", "target/demo"]);
@@ -49,7 +49,7 @@ fn demo(root: &Path, arguments: &[String]) -> Result<(), String> {
 
 fn build(root: &Path) -> Result<(), String> {
     rules(root)?;
-    cargo(root, &["build", "--release", "--package", "stillhouse"])
+    cargo(root, &["build", "--profile", "dist", "--package", "stillhouse"])
 }
 
 fn test(root: &Path, arguments: &[String]) -> Result<(), String> {

@@ -1,0 +1,93 @@
+//! A configuration that is refused says where, what was expected, what came, and what to do.
+
+use std::path::Path;
+
+use stillhouse::config::{Config, Overrides};
+
+const INPUT: &str = "[[input]]\nformat = \"cloudevents\"\n";
+const SIGNAL: &str = "[signal.\"a.b\"]\nmapper = \"status\"\n";
+
+fn refusal(text: &str) -> String {
+    match Config::parse(Path::new("x.toml"), text.to_owned(), &Overrides::default()) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Refused at this line, with all of these words.
+fn check(text: &str, line: usize, words: &[&str]) {
+    let refusal = refusal(text);
+    assert!(refusal.starts_with(&format!("x.toml:{line}:")), "expected line {line}: {refusal}\n{text}");
+    words.iter().for_each(|word| assert!(refusal.contains(word), "no `{word}` in: {refusal}"));
+}
+
+fn with_signal(lines: &str, line: usize, words: &[&str]) {
+    check(&format!("{INPUT}{SIGNAL}{lines}"), 4 + line, words);
+}
+
+fn with_input(lines: &str, line: usize, words: &[&str]) {
+    check(&format!("{SIGNAL}[[input]]\n{lines}"), 3 + line, words);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_known_one() {
+    with_signal("hold_dwn = \"5s\"\n", 1, &["unknown key `hold_dwn`", "did you mean `hold_down`?"]);
+    with_signal("[signal.\"a.b\".flapping]\nhi = 3\n", 2, &["unknown key `hi`", "did you mean `high`?"]);
+    check(&format!("[ordr]\n{INPUT}{SIGNAL}"), 1, &["unknown key `ordr`", "did you mean `order`?"]);
+    with_input("format = \"jsno\"\n", 1, &["unknown value `jsno`", "did you mean `json`?"]);
+    with_signal("mode = \"stat\"\n", 1, &["did you mean `state`?"]);
+}
+
+#[test]
+fn values_of_the_wrong_form_are_refused() {
+    with_signal("hold_down = \"5 fortnights\"\n", 1, &["expected a duration", "`5 fortnights`"]);
+    with_signal("hold_down = 5\n", 1, &["expected a string"]);
+    with_signal("[signal.\"a.b\".flapping]\nhigh = 120\nlow = 20\n", 1, &["from 0 to 100"]);
+    with_input("format = \"cloudevents\"\nfiles = \"***\"\n", 2, &["not a pattern for file names"]);
+    check(&format!("[order]\npending_max = 0\n{INPUT}{SIGNAL}"), 2, &["at least 1"]);
+    check("[signal\n", 1, &[]);
+    check("", 1, &["no signal type"]);
+    check(SIGNAL, 1, &["no input"]);
+}
+
+#[test]
+fn low_above_high_is_refused_with_the_two_exchanged() {
+    let words = ["`low` (60) is above `high` (40)", "did you mean `high = 60, low = 40`?"];
+    with_signal("[signal.\"a.b\".flapping]\nhigh = 40\nlow = 60\n", 1, &words);
+}
+
+#[test]
+fn combinations_that_make_no_sense_are_refused() {
+    for key in ["hold_down = \"1s\"", "hold_open = \"1s\"", "clear_after = \"1s\""] {
+        let name = key.split(' ').next().unwrap();
+        with_signal(&format!("mode = \"occurrence\"\n{key}\n"), 2, &[name, "`mode = \"occurrence\"`"]);
+    }
+    with_signal("dedupe = { window = \"5s\", against = \"any\" }\n", 1, &["use `against = \"last\"`"]);
+    with_signal("suppressor_settings = { windows = \"x\" }\n", 1, &["without a `suppressor`"]);
+}
+
+#[test]
+fn an_input_says_all_that_its_format_needs() {
+    with_input("format = \"text\"\n", 1, &["`[[input.pattern]]`"]);
+    with_input("format = \"json\"\n", 1, &["json needs a `type`"]);
+    with_input("format = \"cloudevents\"\ntype = \"a.b\"\n", 2, &["`type` is for `format = \"json\"` only"]);
+    with_input("format = \"json\"\ntype = \"a.c\"\n", 2, &["no `[signal.\"a.c\"]`", "did you mean `a.b`?"]);
+    let pattern = "format = \"text\"\n[[input.pattern]]\ntype = \"a.b\"\n";
+    with_input(&format!("{pattern}regex = '(?P<when>.)'\n"), 4, &["no group gives the event time", "`when`"]);
+    with_input(&format!("{pattern}regex = '(?P<time>'\n"), 4, &["not a regular expression"]);
+}
+
+#[test]
+fn event_time_has_all_that_its_format_needs() {
+    let time = |rest: &str| format!("format = \"json\"\ntype = \"a.b\"\ntime = {{ {rest} }}\n");
+    with_input(&time("format = \"%b %d %H:%M\""), 3, &["no year", "--year"]);
+    with_input(&time("format = \"rfc3338\""), 3, &["did you mean `rfc3339`?"]);
+    with_input(&time("format = \"%Y %H\", zone = \"Mars/Olympus\""), 3, &["`Mars/Olympus`", "Europe/Berlin"]);
+    with_input("format = \"cloudevents\"\ntime = { fields = [\"t\"] }\n", 2, &["leave `fields` out"]);
+    let year = Overrides { year: Some(2020) };
+    let text = format!("{SIGNAL}[[input]]\n{}", time("format = \"%b %d %H:%M\""));
+    let other =
+        |overrides: &Overrides| Config::parse(Path::new("x.toml"), text.clone(), overrides).map(|config| config.digest);
+    let with_year = other(&year).expect("--year gives the year");
+    assert_ne!(with_year, other(&Overrides { year: Some(2021) }).unwrap(), "what is overridden is in the digest");
+}
