@@ -16,7 +16,7 @@ fn main() {
         .unwrap_or_default();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     files.sort();
-    let mut source = String::from("pub static SHIPPED: &[(&str, &[u8])] = &[\n");
+    let mut source = String::from("static SHIPPED: &[(&str, &[u8])] = &[\n");
     for path in &files {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         println!("cargo::rerun-if-changed={}", path.display());

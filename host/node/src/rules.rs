@@ -1,6 +1,5 @@
 //! The rules of a configuration: found, loaded, and made into workers.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stillhouse_core::Plan;
@@ -197,9 +196,4 @@ impl Judge for WasmJudge {
     fn rule(&self, signal_type: u16) -> Option<&RuleId> {
         self.of(signal_type).map(|instance| instance.rule().id())
     }
-}
-
-/// The settings of a rule that has none.
-pub fn no_settings() -> BTreeMap<String, String> {
-    BTreeMap::new()
 }

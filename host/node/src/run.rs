@@ -268,8 +268,8 @@ impl<'a> Run<'a> {
     /// Takes pieces as they come, until the user stops or every input has ended.
     fn follow(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
         let (to, mut from) = channel(64);
-        for index in 0..inputs.len() {
-            self.open(config, index, &inputs[index], runtime, Some(to.clone()), true)?;
+        for (index, input) in inputs.iter().enumerate() {
+            self.open(config, index, input, runtime, Some(to.clone()), true)?;
         }
         runtime.spawn(tell_time(to));
         let mut open = inputs.len();

@@ -19,6 +19,7 @@ pub(crate) fn compile(engine: &EngineInner, digest: &str, component: &[u8]) -> R
         // SAFETY: the bytes are what this host wrote: the folder and the file are its own and
         // writable by nobody else (`CompiledCache::open`, `read`), and they are complete
         // (SHA-256). wasmtime itself checks that its version and settings are the same.
+        #[allow(unsafe_code)]
         match unsafe { Component::deserialize(wasmtime, &code) } {
             Ok(component) => return Ok(component),
             Err(error) => tracing::warn!(digest, %error, "compiled rule not used, compiling again"),

@@ -12,12 +12,16 @@ use crate::config::duration::Duration;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
+    /// `[rules]`
     #[serde(default)]
     pub rules: Rules,
+    /// `[order]`
     #[serde(default)]
     pub order: Order,
+    /// `[[input]]`, in order; the first whose `files` match reads an input.
     #[serde(default)]
     pub input: Vec<Input>,
+    /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
 }
@@ -34,10 +38,15 @@ pub struct Rules {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
+    /// How far behind the newest event time of its source a signal may be (5s).
     pub allowed_lateness: Option<Duration>,
+    /// A source that is silent for this long holds nobody up (10m).
     pub idle_after: Option<Spanned<Duration>>,
+    /// How many signals may wait to be put in order (1,000,000).
     pub pending_max: Option<Spanned<u64>>,
+    /// How long an id is remembered, in event time (10m).
     pub id_window: Option<Duration>,
+    /// How many ids are remembered (1,048,576).
     pub ids_max: Option<Spanned<u64>>,
 }
 
@@ -45,18 +54,29 @@ pub struct Order {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
+    /// Which files it reads: a pattern with `*` for the file name; standard input is `-`.
     #[serde(default = "everything")]
     pub files: Spanned<String>,
+    /// What they are made of.
     pub format: Spanned<Format>,
+    /// A regular expression on the file name; its named groups become fields.
     pub file_fields: Option<Spanned<String>>,
+    /// What becomes of text that no pattern matches (dead-letter).
     pub unmatched: Option<Spanned<Unmatched>>,
+    /// JSON: the signal type.
     #[serde(rename = "type")]
     pub signal_type: Option<Spanned<String>>,
+    /// The name of the source (the file name).
     pub source: Option<String>,
+    /// JSON: path of the id.
     pub id: Option<Spanned<String>>,
+    /// JSON: path of the subject.
     pub subject: Option<Spanned<String>>,
+    /// Path or group of a number that orders signals of equal time.
     pub sequence: Option<Spanned<String>>,
+    /// How event time is read.
     pub time: Option<Time>,
+    /// Text: the patterns, tried in order.
     #[serde(default)]
     pub pattern: Vec<Pattern>,
 }
@@ -69,8 +89,11 @@ fn everything() -> Spanned<String> {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
+    /// Lines, read by patterns.
     Text,
+    /// JSON objects in any layout.
     Json,
+    /// CloudEvents 1.0, structured or in batches.
     CloudEvents,
 }
 
@@ -78,7 +101,9 @@ pub enum Format {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unmatched {
+    /// A dead letter.
     DeadLetter,
+    /// Counted as dropped.
     Drop,
 }
 
@@ -86,11 +111,16 @@ pub enum Unmatched {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Time {
+    /// Paths or groups; the first that is there counts (`time`).
     pub fields: Option<Spanned<Vec<String>>>,
+    /// One signal for each of the fields that is there; `data.edge` names it.
     #[serde(default)]
     pub each_field: bool,
+    /// `rfc3339`, `unix`, `unix-ms`, `unix-us` or a strptime format.
     pub format: Option<Spanned<String>>,
+    /// The zone of times that carry no offset (UTC).
     pub zone: Option<Spanned<String>>,
+    /// The year of times that carry none.
     pub year: Option<Spanned<i16>>,
 }
 
@@ -98,9 +128,12 @@ pub struct Time {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pattern {
+    /// The signal type of the lines it matches.
     #[serde(rename = "type")]
     pub signal_type: Spanned<String>,
+    /// Matches the line; named groups become fields.
     pub regex: Spanned<String>,
+    /// Matches again and again what follows; each match is a signal.
     pub each: Option<Spanned<String>>,
 }
 
@@ -108,20 +141,33 @@ pub struct Pattern {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signal {
+    /// Name of the mapper, or a path that ends in `.wasm`.
     pub mapper: Spanned<String>,
+    /// What the mapper is told.
     #[serde(default)]
     pub mapper_settings: BTreeMap<String, Setting>,
+    /// Name or path of the suppressor.
     pub suppressor: Option<Spanned<String>>,
+    /// What the suppressor is told.
     pub suppressor_settings: Option<Spanned<BTreeMap<String, Setting>>>,
+    /// States that last (default), or occurrences.
     #[serde(default)]
     pub mode: Mode,
+    /// How long a new state must last, unless it ends a problem (0s).
     pub hold_down: Option<Spanned<Duration>>,
+    /// How long a healthy state must last to end a problem (0s).
     pub hold_open: Option<Spanned<Duration>>,
+    /// A problem that is not observed again for this long is over.
     pub clear_after: Option<Spanned<ClearAfter>>,
+    /// A healthy entity that is silent for this long is forgotten (30d).
     pub forget_after: Option<Spanned<Duration>>,
+    /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
+    /// Events of at least this severity are never held back (critical).
     pub never_suppress: Option<Spanned<Severity>>,
+    /// Deduplication by fingerprint.
     pub dedupe: Option<Spanned<Dedupe>>,
+    /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
 }
 
@@ -129,9 +175,13 @@ pub struct Signal {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Setting {
+    /// A text.
     Text(String),
+    /// A whole number.
     Int(i64),
+    /// A number.
     Float(f64),
+    /// True or false.
     Bool(bool),
 }
 
@@ -150,8 +200,10 @@ impl std::fmt::Display for Setting {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    /// An entity is in a state until it is observed in another.
     #[default]
     State,
+    /// Every observation that survives deduplication is an event.
     Occurrence,
 }
 
@@ -159,7 +211,9 @@ pub enum Mode {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub enum ClearAfter {
+    /// For all problem states.
     All(Duration),
+    /// By the name of the state.
     ByState(BTreeMap<String, Duration>),
 }
 
@@ -167,10 +221,15 @@ pub enum ClearAfter {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
+    /// All.
     Info,
+    /// Warnings and more.
     Warning,
+    /// Errors and more.
     Error,
+    /// Critical ones.
     Critical,
+    /// None: everything may be held back.
     Never,
 }
 
@@ -178,7 +237,9 @@ pub enum Severity {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dedupe {
+    /// How long an equal fingerprint is a duplicate; it extends the window.
     pub window: Duration,
+    /// What it is compared with.
     #[serde(default)]
     pub against: Against,
 }
@@ -187,8 +248,10 @@ pub struct Dedupe {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Against {
+    /// Any fingerprint of the record key.
     #[default]
     Any,
+    /// The last one only.
     Last,
 }
 
@@ -196,7 +259,10 @@ pub enum Against {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flapping {
+    /// Starts at this score, in percent.
     pub high: f64,
+    /// Stops at this score, in percent.
     pub low: f64,
+    /// Stops after this silence, for sources that speak only of changes.
     pub quiet: Option<Duration>,
 }

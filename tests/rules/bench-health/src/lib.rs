@@ -4,7 +4,7 @@
 use stillhouse_sdk::prelude::*;
 
 #[derive(Signal)]
-pub struct Health<'a> {
+struct Health<'a> {
     status: &'a str,
     message: &'a str,
     #[field("data.attributes.namespace")]
@@ -15,7 +15,7 @@ pub struct Health<'a> {
 }
 
 #[derive(States, Clone, Copy)]
-pub enum State {
+enum State {
     #[healthy]
     Ready,
     #[problem]
