@@ -28,8 +28,11 @@ enum Hardware {
 
 /// How much of a location makes the key.
 pub enum Location {
+    /// One key for all.
     Any,
+    /// The part before the colon.
     Card,
+    /// The whole location.
     Full,
 }
 

@@ -116,6 +116,7 @@ pub fn answer(batch: &Batch, trick: &str) -> Observations {
 /// The rule's declaration, as its mood is.
 pub fn describe() -> contract::Manifest {
     // SAFETY: reads a static through a reference; volatile, as its bytes may be changed in the file.
+    #[allow(unsafe_code)]
     let mood = unsafe { std::ptr::read_volatile(&MOOD) };
     match &mood[5..] {
         b"trap" => panic!("in no mood to describe itself"),
