@@ -288,6 +288,7 @@ impl Scanner {
     }
 
     fn close(&mut self, end: usize, records: &mut Vec<Span>) {
+        self.passing = false;
         if let Some(start) = self.start.take() {
             records.push(Span { start: start as u32, len: (end - start) as u32 });
         }

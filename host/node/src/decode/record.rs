@@ -14,6 +14,10 @@ use crate::decode::text::Pattern;
 use crate::decode::time::{TimeFormat, rfc3339};
 use crate::decode::{Slot, Slots};
 
+/// Event times from the year 1 to 9999, in microseconds since 1970: far enough from the bounds of
+/// the numbers that differences of times never overflow.
+const TIMES_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
 /// How the records of one input are read. Made once for each input, shared by all workers.
 #[derive(Debug)]
 pub struct Decoder {
@@ -342,6 +346,9 @@ impl Decoder {
                 },
             },
         };
+        if !TIMES_US.contains(&time_us) {
+            return self.dead(at, "event time: expected a year from 1 to 9999", block, rows);
+        }
         let mut row = match self.source {
             None => self.row(at, rows),
             Some(slot) => match slots.text(slot) {
