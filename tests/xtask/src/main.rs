@@ -56,7 +56,7 @@ fn test(root: &Path, arguments: &[String]) -> Result<(), String> {
     rules(root)?;
     cargo(root, &["fmt", "--all", "--check"])?;
     cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
-    let mut test = vec!["test", "--release", "--workspace"];
+    let mut test = vec!["test", "--release", "--workspace", "--no-fail-fast"];
     test.extend(arguments.iter().map(String::as_str));
     cargo(root, &test)
 }

@@ -231,7 +231,7 @@ fn cases_must_pass_and_answers_be_pure() {
         refused_rule(WatRule { case: (IMPURE, "up"), ..WatRule::default() }),
         "not pure: the case `the one case` is answered with observed state `up`, severity 0, key \
          `i` in one batch with the others, but with observed state `down`, severity 0, key `i` in \
-         the same batch a second time; an answer may depend on the signal and the settings only"
+         the same batch again; an answer may depend on the signal and the settings only"
     );
 }
 
