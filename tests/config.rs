@@ -63,6 +63,10 @@ fn combinations_that_make_no_sense_are_refused() {
         with_signal(&format!("mode = \"occurrence\"\n{key}\n"), 2, &[name, "`mode = \"occurrence\"`"]);
     }
     with_signal("dedupe = { window = \"5s\", against = \"any\" }\n", 1, &["use `against = \"last\"`"]);
+    for zero in ["clear_after = \"0s\"", "clear_after = { failing = \"0s\" }", "forget_after = \"0s\""] {
+        with_signal(&format!("{zero}\n"), 1, &["must be more than 0"]);
+    }
+    with_signal("suppress_max = \"1h\"\n", 1, &["`suppress_max` without a `suppressor`"]);
     with_signal("suppressor_settings = { windows = \"x\" }\n", 1, &["without a `suppressor`"]);
 }
 

@@ -16,9 +16,10 @@ fn sample(name: &str) -> PathBuf {
 fn replayed(config: &Config, log: &Path, shards: usize) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let options = Options { shards, batch_rows: 7, ..OPTIONS };
-    let (outcome, same) = replay(config, log, &mut bytes, &options, &mut Unwatched).expect("the log is sound");
-    assert!(outcome.summary.ledger.balances());
-    (bytes, same)
+    let replayed = replay(config, log, &mut bytes, &options, &mut Unwatched).expect("the log is sound");
+    assert!(replayed.outcome.summary.ledger.balances());
+    assert_eq!(replayed.torn_bytes, 0);
+    (bytes, replayed.same_config)
 }
 
 #[test]

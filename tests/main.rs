@@ -14,6 +14,7 @@ mod gate;
 mod generate;
 mod hostile;
 mod hostile_load;
+mod inputs;
 mod journal;
 mod model;
 mod model_entity;

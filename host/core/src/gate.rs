@@ -317,7 +317,10 @@ fn column(field: &Field, candidates: &[(&Candidate, i64)], plan: &crate::plan::T
         "severity" => int(&|candidate, _| i64::from(candidate.severity)),
         "judged" => int(&|_, judged| judged),
         "healthy" => {
-            let healthy = |candidate: &Candidate| plan.condition(candidate.to.state) != Condition::Problem;
+            // That an entity flaps is a problem, whichever state it is seen in.
+            let healthy = |candidate: &Candidate| {
+                candidate.kind != Kind::FlappingStarted && plan.condition(candidate.to.state) != Condition::Problem
+            };
             Values::Bools(candidates.iter().map(|(candidate, _)| u8::from(healthy(candidate))).collect())
         }
         // The host refuses a rule that asks for another field when it loads it.

@@ -86,12 +86,16 @@ impl Sequencer {
         }
     }
 
-    /// Announces the next source. It holds the watermark back from now on.
-    pub fn add_source(&mut self) {
+    /// Announces the next source. It holds the watermark back from now on if it is `awaited`, and
+    /// else from its first signal on.
+    pub fn add_source(&mut self, awaited: bool) {
         if self.sources.len() < SOURCES_MAX {
             let active_us = self.tick_us.unwrap_or(i64::MIN);
-            self.sources.push(Source { newest_us: i64::MIN, active_us, state: SourceState::Active });
-            self.slowest.push(Reverse((i64::MIN, self.sources.len() as u32 - 1)));
+            let state = if awaited { SourceState::Active } else { SourceState::Idle };
+            self.sources.push(Source { newest_us: i64::MIN, active_us, state });
+            if awaited {
+                self.slowest.push(Reverse((i64::MIN, self.sources.len() as u32 - 1)));
+            }
         }
     }
 

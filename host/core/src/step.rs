@@ -17,8 +17,11 @@ use crate::shard::{Progress, Shard};
 /// An entry of the log.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// The next source; sources are numbered from 0 in the order of these entries.
+    /// The next source, which is waited for from now on; sources are numbered from 0 in the order of
+    /// this entry and the next.
     Source(Box<str>),
+    /// The next source, which is waited for from its first signal on.
+    SourceUnheard(Box<str>),
     /// Signals, mapped.
     Signals(Arc<Block>),
     /// A source has ended.
@@ -101,7 +104,11 @@ impl Core {
             match entry {
                 Entry::Source(name) => {
                     self.sources.push(name);
-                    self.sequencer.add_source();
+                    self.sequencer.add_source(true);
+                }
+                Entry::SourceUnheard(name) => {
+                    self.sources.push(name);
+                    self.sequencer.add_source(false);
                 }
                 Entry::Signals(block) => self.sequence(&block),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),

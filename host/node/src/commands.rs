@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod output;
 mod run;
 
 use std::io::IsTerminal;
@@ -33,7 +34,7 @@ enum Command {
     /// Read inputs, distil them, and write one event a line (CloudEvents as JSON).
     #[command(after_help = "Examples:\n  \
         stillhouse run -c stillhouse.toml --input app.log --output events.jsonl\n  \
-        kubectl get events -A -o json --watch | stillhouse run -c k8s.toml\n  \
+        kubectl get events -A -o json --watch | stillhouse run --follow -c k8s.toml\n  \
         stillhouse run -c net.toml --input leaf1.log --input leaf2.log.gz | jq .data.to.state")]
     Run(Run),
     /// Distil a log that `run --log` wrote again: the same bytes, or with another configuration what
@@ -65,7 +66,7 @@ pub struct Run {
     /// Where events go; `-` for standard output.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     output: String,
-    /// Read on when files grow, until stopped.
+    /// Read on until stopped: files that grow, and a pipe. Time passes while nothing comes.
     #[arg(short, long)]
     follow: bool,
     /// Write the log of the run to this file, so that it can be replayed.

@@ -208,8 +208,18 @@ impl SignalConfig {
         let settings = |given: &BTreeMap<String, schema::Setting>| {
             given.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
         };
-        if let (None, Some(given)) = (&file.suppressor, &file.suppressor_settings) {
-            return Err(refuse(given.span(), "`suppressor_settings` without a `suppressor`"));
+        let of_suppressor = [
+            ("suppressor_settings", file.suppressor_settings.as_ref().map(toml::Spanned::span)),
+            ("suppress_max", file.suppress_max.as_ref().map(toml::Spanned::span)),
+            ("never_suppress", file.never_suppress.as_ref().map(toml::Spanned::span)),
+        ];
+        if let Some((key, span)) = of_suppressor.into_iter().find_map(|(key, span)| Some((key, span?)))
+            && file.suppressor.is_none()
+        {
+            return Err(refuse(span, format!("`{key}` without a `suppressor`")));
+        }
+        if let Some((key, span)) = never(&file) {
+            return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));
         }
         if file.mode == schema::Mode::Occurrence {
             let lasting = [
@@ -227,7 +237,7 @@ impl SignalConfig {
         }
         if let Some(dedupe) = &file.dedupe
             && file.mode == schema::Mode::State
-            && dedupe.get_ref().against == schema::Against::Any
+            && dedupe.get_ref().against == Some(schema::Against::Any)
         {
             let message = "`against = \"any\"` would hide a state that comes back within the window; \
                            use `against = \"last\"`, or `mode = \"occurrence\"`";
@@ -286,9 +296,9 @@ impl SignalConfig {
             forget_after_us: us(&file.forget_after, 30 * DAY_US),
             dedupe: file.dedupe.as_ref().map(|dedupe| DedupePlan {
                 window_us: dedupe.get_ref().window.0,
-                against: match dedupe.get_ref().against {
-                    schema::Against::Any => Against::Any,
-                    schema::Against::Last => Against::Last,
+                against: match (dedupe.get_ref().against, file.mode) {
+                    (Some(schema::Against::Any), _) | (None, schema::Mode::Occurrence) => Against::Any,
+                    (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
             flapping: file.flapping.as_ref().map(|flapping| FlappingPlan {
@@ -324,6 +334,19 @@ impl SignalConfig {
             }
         }
     }
+}
+
+/// The first silence that is given as 0.
+fn never(file: &schema::Signal) -> Option<(&'static str, Range<usize>)> {
+    let clear_after = file.clear_after.as_ref().filter(|after| match after.get_ref() {
+        schema::ClearAfter::All(after) => after.0 == 0,
+        schema::ClearAfter::ByState(by_state) => by_state.values().any(|after| after.0 == 0),
+    });
+    let forget_after = file.forget_after.as_ref().filter(|after| after.get_ref().0 == 0);
+    let quiet = file.flapping.as_ref().filter(|flapping| flapping.get_ref().quiet.is_some_and(|quiet| quiet.0 == 0));
+    let found = clear_after.map(|found| ("clear_after", found.span()));
+    let found = found.or_else(|| forget_after.map(|found| ("forget_after", found.span())));
+    found.or_else(|| quiet.map(|found| ("quiet", found.span())))
 }
 
 /// Names in backquotes, with commas.

@@ -45,6 +45,14 @@ impl Input {
         }
     }
 
+    /// The path as it was given.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Stdin => "-".into(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
     /// Its size in bytes, if it is known.
     pub fn size_bytes(&self) -> Option<u64> {
         match self {
@@ -127,15 +135,32 @@ pub fn open(
 /// Sends wall-clock time every second, and the wish to stop.
 pub async fn tell_time(to: Sender<Piece>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut ended = std::pin::pin!(wait_for_the_end());
     loop {
         let piece = tokio::select! {
             _ = ticks.tick() => Piece::Tick(crate::clock::now_us()),
-            _ = tokio::signal::ctrl_c() => Piece::Stop,
+            () = &mut ended => Piece::Stop,
         };
         let stop = matches!(piece, Piece::Stop);
         if to.send(piece).await.is_err() || stop {
             return;
         }
+    }
+}
+
+/// Returns when the user or the system asks the program to stop.
+async fn wait_for_the_end() {
+    #[cfg(unix)]
+    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+        return;
+    }
+    // Where neither can be waited for, the program ends as any other does.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

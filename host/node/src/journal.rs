@@ -15,8 +15,8 @@ use crate::decode::framing::Chunk;
 pub enum Given {
     /// The configuration: its digest. Always the first.
     Config(String),
-    /// The next input: its name.
-    Input(String),
+    /// The next input: its name, and the name of its source.
+    Input(String, String),
     /// Whole records of an input.
     Chunk {
         /// Which input, from 0.
@@ -108,6 +108,14 @@ impl Recorded {
             _ => bail!("{}: cannot be replayed: it does not begin with a configuration", path.display()),
         }
         Ok(recorded)
+    }
+
+    /// How many bytes of a torn entry follow the last whole one.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn torn_bytes(&mut self) -> Result<u64> {
+        Ok(self.log.rest_bytes()?)
     }
 
     /// The next entry; `None` at the end.

@@ -28,7 +28,8 @@ pub struct Pipeline<'a> {
     /// One for each thread of the pool.
     workers: Vec<Mutex<Worker>>,
     inputs: Vec<InputState>,
-    sources: BTreeMap<String, u32>,
+    /// By input and name: one name in two inputs makes two that are waited for, each at its own pace.
+    sources: BTreeMap<(usize, String), u32>,
     position: u64,
     /// What the core has not taken in yet.
     waiting: Vec<Entry>,
@@ -74,18 +75,20 @@ impl<'a> Pipeline<'a> {
             true => format!("input {}", decoder.source_name()),
             false => decoder.source_name().to_owned(),
         };
-        let source = Some(self.source(&name));
+        let input = self.inputs.len();
+        let source = Some(self.source(input, &name, true));
         self.inputs.push(InputState { decoder, newest_us: i64::MIN, source, named: Vec::new(), ended: false });
     }
 
     /// The number of a source; a new one is announced to the core.
-    fn source(&mut self, name: &str) -> u32 {
-        if let Some(&number) = self.sources.get(name) {
+    fn source(&mut self, input: usize, name: &str, awaited: bool) -> u32 {
+        let key = (input, name.to_owned());
+        if let Some(&number) = self.sources.get(&key) {
             return number;
         }
         let number = self.sources.len() as u32;
-        self.sources.insert(name.to_owned(), number);
-        self.waiting.push(Entry::Source(name.into()));
+        self.sources.insert(key, number);
+        self.waiting.push(if awaited { Entry::Source(name.into()) } else { Entry::SourceUnheard(name.into()) });
         number
     }
 
@@ -120,50 +123,42 @@ impl<'a> Pipeline<'a> {
     /// Gives a mapped block its place in the log.
     fn enter(&mut self, input: usize, mapped: Mapped) {
         let Mapped { mut block, sources } = mapped;
+        // The first source that is heard takes over from the input, which stood in for it; it must
+        // hold the watermark before the input lets go. The others hold it from their first signal
+        // on. So where a chunk ends changes nothing.
+        let takes_over = self.inputs[input].decoder.has_sources() && self.inputs[input].source.is_some();
+        let first = block.rows.iter().find(|row| row.time_us != NO_TIME).map(|row| row.source as usize);
+        let first = first.filter(|_| takes_over);
         let mut numbers = Vec::with_capacity(sources.len());
-        for name in &sources {
-            let is_new = !self.sources.contains_key(name.as_str());
-            let number = self.source(name);
-            // What cannot be read is put down to the input. Where signals name their own sources,
-            // nothing else comes from it, so that it must not hold the others back.
-            let decoder = &self.inputs[input].decoder;
-            if is_new && decoder.has_sources() && **name == *decoder.source_name() {
-                self.waiting.push(Entry::SourceEnded(number));
-            }
-            numbers.push(number);
+        for (index, name) in sources.iter().enumerate() {
+            numbers.push(self.source(input, name, first == Some(index)));
         }
         let state = &mut self.inputs[input];
-        let mut newest_us = state.newest_us;
         for row in &mut block.rows {
             row.source = numbers[row.source as usize];
             if row.time_us != NO_TIME {
-                newest_us = newest_us.max(row.time_us);
+                state.newest_us = state.newest_us.max(row.time_us);
             }
         }
-        state.newest_us = newest_us;
         state.named.extend(numbers);
         state.named.sort_unstable();
         state.named.dedup();
         block.position = self.position;
         self.position += block.rows.len() as u64;
-        let names_sources = state.decoder.has_sources();
-        let stand_in = if names_sources { state.source.take() } else { None };
-        self.waiting.push(Entry::Signals(Arc::new(block)));
+        let stand_in = if first.is_some() { state.source.take() } else { None };
         self.waiting.extend(stand_in.map(Entry::SourceEnded));
+        self.waiting.push(Entry::Signals(Arc::new(block)));
         let read_to_us = self.inputs.iter().filter(|input| !input.ended).map(|input| input.newest_us).min();
         self.waiting.extend(read_to_us.filter(|&time_us| time_us != i64::MIN).map(Entry::ReadTo));
     }
 
-    /// An input has ended: what only it spoke for no longer holds the others back.
+    /// An input has ended: its sources no longer hold the others back.
     pub fn end_input(&mut self, input: usize) {
-        self.inputs[input].ended = true;
         let state = &mut self.inputs[input];
+        state.ended = true;
         let mut ended: Vec<u32> = state.source.take().into_iter().chain(std::mem::take(&mut state.named)).collect();
         ended.sort_unstable();
         ended.dedup();
-        ended.retain(|source| {
-            !self.inputs.iter().any(|other| other.named.contains(source) || other.source == Some(*source))
-        });
         self.waiting.extend(ended.into_iter().map(Entry::SourceEnded));
     }
 

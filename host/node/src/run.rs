@@ -71,7 +71,12 @@ pub fn run(
         run.journal = Some(Journal::create(path, &config.digest)?);
     }
     for input in inputs {
-        run.add_input(config, input.name())?;
+        let name = input.name();
+        // Two files of one name are two sources.
+        let same = inputs.iter().filter(|other| other.name() == name).count() > 1;
+        let source = input_config(config, &name)?.source.clone();
+        let source = source.unwrap_or_else(|| if same { input.path() } else { name.clone() });
+        run.add_input(config, name, &source)?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if options.follow {
@@ -85,7 +90,18 @@ pub fn run(
     Ok(outcome)
 }
 
-/// Distils a log again, as `config` says, and tells whether it was written with that configuration.
+/// What is to be known of a log that was replayed.
+#[derive(Debug)]
+pub struct Replayed {
+    /// What the run came to.
+    pub outcome: Outcome,
+    /// Whether the log was written with this configuration.
+    pub same_config: bool,
+    /// Bytes of an entry that was torn at the end of the log.
+    pub torn_bytes: u64,
+}
+
+/// Distils a log again, as `config` says.
 ///
 /// # Errors
 /// As [`run`], and if the log cannot be read.
@@ -95,13 +111,13 @@ pub fn replay(
     output: &mut dyn Write,
     options: &Options,
     watch: &mut dyn Watch,
-) -> Result<(Outcome, bool)> {
+) -> Result<Replayed> {
     let mut run = Run::new(config, options, output, watch)?;
     let mut recorded = Recorded::open(log)?;
     while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
         match given {
             Given::Config(_) => {}
-            Given::Input(name) => run.add_input(config, name)?,
+            Given::Input(name, source) => run.add_input(config, name, &source)?,
             Given::Chunk { input, first, bytes, records, broken } => {
                 let span = |(start, len)| stillhouse_core::Span { start, len };
                 let records = records.map(|records| records.into_iter().map(span).collect());
@@ -111,8 +127,9 @@ pub fn replay(
             Given::Tick(now_us) => run.tick(now_us)?,
         }
     }
-    let same = recorded.config_digest == config.digest;
-    Ok((run.finish()?, same))
+    let torn_bytes = recorded.torn_bytes()?;
+    let same_config = recorded.config_digest == config.digest;
+    Ok(Replayed { outcome: run.finish()?, same_config, torn_bytes })
 }
 
 /// The `[[input]]` that reads a file of this name.
@@ -182,9 +199,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn add_input(&mut self, config: &Config, name: String) -> Result<()> {
-        let decoder = Decoder::new(input_config(config, &name)?, &name, &self.fields);
-        self.log(|| Given::Input(name.clone()))?;
+    fn add_input(&mut self, config: &Config, name: String, source: &str) -> Result<()> {
+        let decoder = Decoder::new(input_config(config, &name)?, &name, &self.fields).named(source);
+        self.log(|| Given::Input(name.clone(), source.to_owned()))?;
         self.pipeline.add_input(Arc::new(decoder));
         self.names.push(name);
         Ok(())

@@ -74,19 +74,28 @@ impl<S: Storage> Log<S> {
         }
         let mut log = Self::open(storage)?;
         while log.next()?.is_some() {}
-        let mut rest = 0;
-        let mut buffer = [0; 4096];
-        loop {
-            match log.storage.read_at(log.at + rest, &mut buffer)? {
-                0 => break,
-                length => rest += length as u64,
-            }
-        }
+        let rest = log.rest_bytes()?;
         if rest > 0 {
             log.storage.truncate(log.at)?;
             log.storage.sync()?;
         }
         Ok((log, rest))
+    }
+
+    /// How many bytes follow the last record that was read: at the end of a log, those of a record
+    /// that was torn.
+    ///
+    /// # Errors
+    /// If the storage fails.
+    pub fn rest_bytes(&mut self) -> Result<u64, LogError> {
+        let mut rest = 0;
+        let mut buffer = [0; 4096];
+        loop {
+            match self.storage.read_at(self.at + rest, &mut buffer)? {
+                0 => return Ok(rest),
+                length => rest += length as u64,
+            }
+        }
     }
 
     /// Appends a record. It is safe from a loss of power after the next [`Log::sync`].

@@ -53,6 +53,8 @@ fn build(root: &Path) -> Result<(), String> {
 }
 
 fn test(root: &Path, arguments: &[String]) -> Result<(), String> {
+    install_component("fmt", "rustfmt")?;
+    install_component("clippy", "clippy")?;
     rules(root)?;
     cargo(root, &["fmt", "--all", "--check"])?;
     cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
@@ -107,6 +109,15 @@ fn install_target() -> Result<(), String> {
         return Ok(());
     }
     run(Command::new("rustup").args(["target", "add", TARGET]))
+}
+
+/// A toolchain of the minimal profile has neither.
+fn install_component(command: &str, component: &str) -> Result<(), String> {
+    let found = Command::new("cargo").args([command, "--version"]).output();
+    if found.is_ok_and(|found| found.status.success()) {
+        return Ok(());
+    }
+    run(Command::new("rustup").args(["component", "add", component]))
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {

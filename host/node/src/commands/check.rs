@@ -1,5 +1,6 @@
 //! `stillhouse check`
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -17,26 +18,28 @@ pub fn carry_out(arguments: &Check) -> Result<ExitCode> {
     rules.worker(&config, 1)?;
     rules.judge(&config)?;
     let plan = rules.plan(&config)?;
-    println!("{}: valid, digest {}", config.path.display(), &config.digest[..12]);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}: valid, digest {}", config.path.display(), &config.digest[..12])?;
     for (plan, (mapper, suppressor)) in plan.types.iter().zip(rules.ids()) {
-        println!("\n{}", plan.name);
+        writeln!(out, "\n{}", plan.name)?;
         let cases = mapper.cases().len();
         let id = mapper.id();
-        println!("  mapper      {} {} ({}), {cases} cases pass", id.name, id.version, &id.digest[..12]);
+        writeln!(out, "  mapper      {} {} ({}), {cases} cases pass", id.name, id.version, &id.digest[..12])?;
         if let Some(rule) = suppressor {
             let id = rule.id();
-            println!(
+            writeln!(
+                out,
                 "  suppressor  {} {} ({}), {} cases pass",
                 id.name,
                 id.version,
                 &id.digest[..12],
                 rule.cases().len()
-            );
+            )?;
         }
         let states: Vec<&str> = plan.states.iter().map(|state| state.name.as_str()).collect();
-        println!("  states      {}", states.join(", "));
+        writeln!(out, "  states      {}", states.join(", "))?;
         let fields: Vec<&str> = mapper.fields().iter().map(|field| field.path.as_str()).collect();
-        println!("  reads       {}", fields.join(", "));
+        writeln!(out, "  reads       {}", fields.join(", "))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `stillhouse run`
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use stillhouse::input::Input;
 use stillhouse::run::{Options, Unwatched, Watch, run};
 use stillhouse::summary::grouped;
 
+use super::output::Output;
 use super::{Replay, Run, overrides, threads};
 
 /// Runs a configuration over inputs.
@@ -26,19 +27,14 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
     if inputs == [Input::Stdin] && std::io::stdin().is_terminal() && !arguments.quiet {
         eprintln!("reading standard input; end it with Ctrl-D, or name a file with --input");
     }
-    let same =
-        |path: &std::path::Path| inputs.iter().any(|input| matches!(input, Input::File(file) if is_same(file, path)));
-    if arguments.output != "-" && same(arguments.output.as_ref()) {
-        bail!("{}: is an input; writing to it would destroy it", arguments.output);
-    }
-    // Opened before the output, so that a wrong name leaves no empty file behind.
     for input in &inputs {
         if let Input::File(path) = input {
             File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
             stillhouse::run::input_config(&config, &input.name())?;
         }
     }
-    let mut output = open_output(&arguments.output)?;
+    let log = arguments.log.as_deref();
+    let mut output = Output::new(&arguments.output, &arguments.config, &inputs, log)?;
     let options = Options {
         shards: arguments.shards.map_or_else(threads, usize::from),
         threads: threads(),
@@ -47,7 +43,7 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
         log: arguments.log.clone(),
     };
     let mut progress = Progress::new(&inputs, arguments);
-    let outcome = run(&config, &inputs, &mut *output, &options, &mut progress)?;
+    let outcome = run(&config, &inputs, &mut output, &options, &mut progress)?;
     progress.bar.finish_and_clear();
     if !arguments.quiet {
         eprint!("{}", outcome.summary);
@@ -61,11 +57,8 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
 /// Distils a log again.
 pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     let config = Config::load(&arguments.config, &overrides(arguments.year))?;
-    if is_same(arguments.log.as_ref(), arguments.output.as_ref()) {
-        bail!("{}: is the log; writing to it would destroy it", arguments.output);
-    }
     File::open(&arguments.log).with_context(|| format!("{}: cannot be opened", arguments.log.display()))?;
-    let mut output = open_output(&arguments.output)?;
+    let mut output = Output::new(&arguments.output, &arguments.config, &[], Some(&arguments.log))?;
     let options = Options {
         shards: threads(),
         threads: threads(),
@@ -73,28 +66,17 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
         follow: false,
         log: None,
     };
-    let (outcome, same) = stillhouse::run::replay(&config, &arguments.log, &mut *output, &options, &mut Unwatched)?;
+    let replayed = stillhouse::run::replay(&config, &arguments.log, &mut output, &options, &mut Unwatched)?;
     if !arguments.quiet {
-        eprint!("{}", outcome.summary);
+        eprint!("{}", replayed.outcome.summary);
     }
-    if !same {
+    if replayed.torn_bytes > 0 {
+        eprintln!("note: the log ends within an entry; its last {} bytes were left out", replayed.torn_bytes);
+    }
+    if !replayed.same_config {
         eprintln!("note: the log was written with another configuration; the events say what this one makes of it");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn open_output(name: &str) -> Result<Box<dyn Write>> {
-    Ok(match name {
-        "-" => Box::new(std::io::stdout().lock()),
-        path => Box::new(File::create(path).with_context(|| format!("{path}: cannot be written"))?),
-    })
-}
-
-fn is_same(a: &std::path::Path, b: &std::path::Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
 }
 
 /// A progress bar on a terminal, nothing elsewhere.

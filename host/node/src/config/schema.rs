@@ -239,17 +239,15 @@ pub enum Severity {
 pub struct Dedupe {
     /// How long an equal fingerprint is a duplicate; it extends the window.
     pub window: Duration,
-    /// What it is compared with.
-    #[serde(default)]
-    pub against: Against,
+    /// What it is compared with: `any` for occurrences and `last` for states, unless given.
+    pub against: Option<Against>,
 }
 
 /// `against`
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Against {
     /// Any fingerprint of the record key.
-    #[default]
     Any,
     /// The last one only.
     Last,

@@ -137,6 +137,8 @@ impl Decoder {
                 "id" if self.id.is_none() => self.wanted.id = Some(slot),
                 "source" if !cloud_events => self.constants.push((slot, self.source_name.clone())),
                 path if cloud_events => self.projection.want(path, slot),
+                // What other records call `subject` is the subject, unless another path is configured.
+                "subject" => self.projection.want("subject", slot),
                 path => match (from_file(path), path.strip_prefix("data.")) {
                     (Some(value), _) => self.constants.push((slot, value)),
                     (None, Some(path)) => self.projection.want(path, slot),
@@ -150,7 +152,8 @@ impl Decoder {
         let paths = &self.paths;
         let mut slot_of = |group: &str| {
             let path = format!("data.{group}");
-            paths.iter().position(|known| *known == path)
+            let in_data = paths.iter().position(|known| *known == path);
+            in_data.or_else(|| paths.iter().position(|known| group == "subject" && known == "subject"))
         };
         self.patterns = input
             .patterns
@@ -167,6 +170,15 @@ impl Decoder {
     /// The name of this input as a source.
     pub fn source_name(&self) -> &str {
         &self.source_name
+    }
+
+    /// The same decoder for an input that is told apart from another of the same name.
+    pub fn named(mut self, source_name: &str) -> Self {
+        for (_, value) in self.constants.iter_mut().filter(|(_, value)| *value == self.source_name) {
+            source_name.clone_into(value);
+        }
+        source_name.clone_into(&mut self.source_name);
+        self
     }
 
     /// Whether signals name their own sources.
@@ -266,7 +278,7 @@ impl Decoder {
                         let known: Vec<&str> = self.type_names.iter().map(|name| name.as_str()).collect();
                         let known = crate::config::listed(&known);
                         let reason = format!("unknown signal type `{short}`; configured: {known}");
-                        return self.dead(at, &reason, block, rows);
+                        return self.dead_event(at, &reason, slots, block, rows);
                     }
                 },
             },
@@ -400,6 +412,24 @@ impl Decoder {
         let mut row = Row::new(rows.source(&self.source_name), at.number);
         row.raw = at.span;
         row
+    }
+
+    /// A dead letter of an event that can be read: it keeps its source, id and time.
+    fn dead_event(&self, at: At, reason: &str, slots: &Slots<'_>, block: &mut Block, rows: &mut dyn Rows) {
+        let text = |slot: Option<usize>| slot.and_then(|slot| slots.text(slot));
+        let time = self.time.iter().copied().find(|&slot| slots.is_present(slot));
+        let time_us = time.and_then(|slot| self.time_format.read(slots.values[slot], slots.text(slot)).ok());
+        let (Some(source), Some(id), Some(time_us)) = (text(self.source), text(self.id), time_us) else {
+            return self.dead(at, reason, block, rows);
+        };
+        let mut row = Row::new(rows.source(source), 0);
+        row.raw = at.span;
+        row.reason = block.push_text(reason);
+        self.set_id(&mut row, block, source, id);
+        if TIMES_US.contains(&time_us) {
+            row.time_us = time_us;
+        }
+        block.rows.push(row);
     }
 
     fn dead(&self, at: At, reason: &str, block: &mut Block, rows: &mut dyn Rows) {
