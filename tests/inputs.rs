@@ -67,11 +67,20 @@ fn two_files_of_one_name_are_two_sources() {
         let text: String = (0..40).map(line).collect();
         written(folder.path(), &format!("{node}/syslog"), &(text + "rubbish\n"))
     };
-    let ran = drive(&config(LINES), &[file("n1"), file("n2")], &OPTIONS);
+    let files = [file("n1"), file("n2")];
+    let ran = drive(&config(LINES), &files, &OPTIONS);
     assert_eq!(ran.outcome.summary.ledger.late, 0);
     let dead = ran.of_type("dead-letter");
     assert_eq!(dead.len(), 2);
     assert_ne!(text(&dead[0]["id"]), text(&dead[1]["id"]), "each event has an id of its own");
+    // What a pattern takes from the file name stays that, even where it is the whole name.
+    let by_file = LINES.replacen("format = \"text\"", "format = \"text\"\nfile_fields = '^(?P<subject>.*)$'", 1);
+    let by_file =
+        by_file.replace("(?P<subject>\\S+) (?P<status>", "(\\S+) (?P<status>").replace("\"status\"", "\"interval\"");
+    let by_file = by_file.replace("P<subject>", "P<entity>").replace("P<status>", "P<state>");
+    let ran = drive(&config(&by_file), &files, &OPTIONS);
+    let keys: Vec<_> = ran.of_type("state.changed").iter().map(|event| text(&event["subject"]).to_owned()).collect();
+    assert!(!keys.is_empty() && keys.iter().all(|key| key == "syslog"), "{keys:?}");
 }
 
 /// A pipe that pauses cuts chunks where it likes.

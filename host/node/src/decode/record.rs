@@ -174,7 +174,7 @@ impl Decoder {
 
     /// The same decoder for an input that is told apart from another of the same name.
     pub fn named(mut self, source_name: &str) -> Self {
-        for (_, value) in self.constants.iter_mut().filter(|(_, value)| *value == self.source_name) {
+        for (_, value) in self.constants.iter_mut().filter(|(slot, _)| self.paths[*slot] == "source") {
             source_name.clone_into(value);
         }
         source_name.clone_into(&mut self.source_name);
