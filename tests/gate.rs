@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stillhouse_core::columns::{Batch, Reasons, TextColumn, Values, Verdicts, verdict};
+use stillhouse_core::columns::{Batch, Blobs, Reasons, TextColumn, Values, Verdicts, verdict};
 use stillhouse_core::event::Data;
 use stillhouse_core::gate::HELD_MAX;
 use stillhouse_core::plan::{FlappingPlan, TypePlan};
@@ -58,7 +58,7 @@ impl<F: Fn(&Asked) -> Answer> Judge for Native<F> {
         Some(&self.fields)
     }
 
-    fn judge(&mut self, _: u16, candidates: Batch) -> Verdicts {
+    fn judge(&mut self, _: u16, candidates: Batch, _: Blobs) -> Verdicts {
         let text = |column: usize, row: usize| match &candidates.columns[column].values {
             Values::Text(texts) => texts.get(row).to_owned(),
             other => panic!("column {column} should be text: {other:?}"),

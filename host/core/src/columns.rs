@@ -149,6 +149,35 @@ pub mod outcome {
     pub const FAILED: u8 = 3;
 }
 
+/// One run of bytes per row: row `i` is `data[offsets[i]..offsets[i + 1]]`. Both empty: no row has
+/// any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blobs {
+    /// Rows + 1 entries, never falling; the last is the length of `data`.
+    pub offsets: Vec<u32>,
+    /// The bytes of all rows, one after the other.
+    pub data: Vec<u8>,
+}
+
+impl Blobs {
+    /// Adds one row.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.data.extend_from_slice(bytes);
+        self.offsets.push(self.data.len() as u32);
+    }
+
+    /// The bytes of `row`; empty where it has none.
+    pub fn get(&self, row: usize) -> &[u8] {
+        match self.offsets.get(row..row + 2) {
+            Some(&[start, end]) => self.data.get(start as usize..end as usize).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+}
+
 /// What a suppressor answered: one entry per row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdicts {
@@ -160,6 +189,9 @@ pub struct Verdicts {
     pub severity: Vec<u8>,
     /// Why.
     pub reason: Reasons,
+    /// The memo of each row's entity from now on (see [`crate::rule::MemoPlan`]); no rows at all
+    /// where the rule has none, or failed: then memos stay as they are.
+    pub memo: Blobs,
 }
 
 /// The verdicts on a candidate.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::columns::{Batch, Column, TextColumn, Values, Verdicts, verdict};
+use crate::columns::{Batch, Blobs, Column, TextColumn, Values, Verdicts, verdict};
+use crate::derive::Derive;
 use crate::entity::{Candidate, Input, Kind};
 use crate::event::{
     Change, Counts, Data, Event, Judgement, Provenance, Source, StateView, Suppressed, Time, id_of, severity_name,
@@ -11,6 +12,7 @@ use crate::event::{
 use crate::ledger::Ledger;
 use crate::plan::{CLEAR, Plan};
 use crate::rule::{Condition, Field, FieldKind, Judge};
+use crate::table::Tables;
 
 /// How many candidates may be held back at once. At the bound a candidate leaves instead, and says
 /// so.
@@ -57,12 +59,26 @@ pub struct Exit<'a> {
     pub plan: &'a Plan,
     /// Names of the sources.
     pub sources: &'a [Box<str>],
+    /// The tables.
+    pub tables: &'a Tables,
     /// The suppressors.
     pub judge: &'a mut dyn Judge,
     /// Where the signals end.
     pub ledger: &'a mut Ledger,
+    /// What is made of the events that leave.
+    pub derive: &'a mut Derive,
     /// What leaves.
     pub out: &'a mut Vec<Event>,
+}
+
+impl Exit<'_> {
+    /// Lets an event leave; it stands at `time_us` in the total order.
+    pub fn emit(&mut self, time_us: i64, event: Event) {
+        self.derive.fire(time_us, self.plan, self.tables, self.out);
+        let at = self.out.len();
+        self.out.push(event);
+        self.derive.take(time_us, at, self.plan, self.tables, self.out);
+    }
 }
 
 impl Gate {
@@ -162,7 +178,7 @@ impl Gate {
     fn hold(&mut self, slot: Slot, held: Held, now_us: i64, exit: &mut Exit<'_>) {
         if !held.delayed {
             let event = suppressed(&held, "held", now_us, None, exit);
-            exit.out.push(event);
+            exit.emit(now_us, event);
         }
         self.deadlines.insert((held.deadline_us, slot.clone()));
         self.held.insert(slot, held);
@@ -184,7 +200,7 @@ impl Gate {
 fn end(held: Held, time_us: i64, exit: &mut Exit<'_>) {
     exit.ledger.settle(|ledger| &mut ledger.suppressed, held.candidate.signals);
     let event = suppressed(&held, "ended", time_us, Some(time_us - held.candidate.time_us), exit);
-    exit.out.push(event);
+    exit.emit(time_us, event);
 }
 
 fn leave(candidate: Candidate, time_us: i64, judgement: Option<Judgement>, exit: &mut Exit<'_>) {
@@ -192,7 +208,7 @@ fn leave(candidate: Candidate, time_us: i64, judgement: Option<Judgement>, exit:
     let kind = kind_name(candidate.kind);
     let id = id_of(&[kind.as_bytes(), &identity(&candidate), &time_us.to_le_bytes()]);
     let data = Data::Change(Box::new(change(&candidate, judgement, exit)));
-    exit.out.push(Event::new(kind, id, Some(candidate.key), Some(Time(time_us)), data));
+    exit.emit(time_us, Event::new(kind, id, Some(candidate.key), Some(Time(time_us)), data));
 }
 
 fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Option<i64>, exit: &Exit<'_>) -> Event {
@@ -289,7 +305,7 @@ fn ask(candidates: &[(&Candidate, i64)], signal_type: u16, exit: &mut Exit<'_>) 
     let Some(fields) = exit.judge.fields(signal_type) else { return Verdicts::default() };
     let plan = &exit.plan.types[signal_type as usize];
     let columns = fields.iter().map(|field| column(field, candidates, plan)).collect();
-    exit.judge.judge(signal_type, Batch { rows: candidates.len() as u32, columns })
+    exit.judge.judge(signal_type, Batch { rows: candidates.len() as u32, columns }, Blobs::default())
 }
 
 fn column(field: &Field, candidates: &[(&Candidate, i64)], plan: &crate::plan::TypePlan) -> Column {

@@ -13,6 +13,7 @@
 pub mod block;
 pub mod columns;
 pub mod dedupe;
+pub mod derive;
 pub mod entity;
 pub mod event;
 pub mod flapping;
@@ -24,6 +25,7 @@ pub mod rule;
 pub mod sequencer;
 pub mod shard;
 pub mod step;
+pub mod table;
 
 pub use block::{Block, Row, Span};
 pub use event::Event;

@@ -2,15 +2,18 @@
 //!
 //! A plan is made once, from a configuration that was checked; the core trusts it.
 
+use crate::derive::DerivePlan;
 use crate::rule::{Condition, RuleId, State};
 
 /// All that the core is told before the first entry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// How signals are put in order.
     pub order: OrderPlan,
     /// The signal types; a row names its type by the index here.
     pub types: Vec<TypePlan>,
+    /// What is made of distilled events.
+    pub derive: DerivePlan,
     /// Digest of the configuration, as provenance shows it.
     pub config_digest: String,
 }
@@ -115,6 +118,26 @@ pub struct FlappingPlan {
 pub const CLEAR: u8 = 255;
 
 impl TypePlan {
+    /// A type whose mapper has these states, with every operator off: nothing is held, nothing is
+    /// merged but what says again what is known.
+    pub fn new(name: &str, states: Vec<State>, mapper: RuleId) -> Self {
+        const DAY_US: i64 = 86_400_000_000;
+        Self {
+            name: name.into(),
+            mapper,
+            mode: Mode::State,
+            hold_down_us: 0,
+            hold_open_us: 0,
+            clear_after_us: vec![None; states.len()],
+            forget_after_us: 30 * DAY_US,
+            dedupe: None,
+            flapping: None,
+            suppress_max_us: DAY_US,
+            never_suppress: 3,
+            states,
+        }
+    }
+
     /// The name of a state, [`CLEAR`] included.
     pub fn state_name(&self, code: u8) -> &str {
         match self.states.get(code as usize) {

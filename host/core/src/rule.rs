@@ -3,7 +3,7 @@
 //! The core does not know how a rule runs. Whoever drives the core maps each
 //! block with the rules and gives the core a [`Judge`] for its candidates.
 
-use crate::columns::{Batch, Verdicts};
+use crate::columns::{Batch, Blobs, Verdicts};
 
 /// How a field crosses into a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +58,42 @@ pub struct RuleId {
     pub digest: String,
 }
 
+/// The memory that a suppressor keeps of each entity; the host stores it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoPlan {
+    /// The version of its layout.
+    pub version: u32,
+    /// What becomes of a memo that a rule with another version of it left.
+    pub carry: Carry,
+    /// The most bytes that it may have; a longer one is refused, and the verdict counts as failed.
+    pub bytes_max: u32,
+}
+
+/// What becomes of a memo of another version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carry {
+    /// It is handed on as it is.
+    Keep,
+    /// It is forgotten.
+    Reset,
+    /// The entities are named anew: all of them are forgotten, and so is what is open.
+    Rekey,
+}
+
 /// Asks the suppressor of a signal type about candidates.
 pub trait Judge {
     /// The fields that the suppressor of `signal_type` reads, or `None` where the type has none.
     fn fields(&self, signal_type: u16) -> Option<&[Field]>;
 
     /// One verdict for each row. Must answer the same for the same row, whatever stands beside it.
-    fn judge(&mut self, signal_type: u16, candidates: Batch) -> Verdicts;
+    /// `memos` has the memo of each row's entity where the suppressor keeps one, and is empty
+    /// otherwise.
+    fn judge(&mut self, signal_type: u16, candidates: Batch, memos: Blobs) -> Verdicts;
+
+    /// The memory that the suppressor of `signal_type` keeps, if it does.
+    fn memo(&self, _signal_type: u16) -> Option<MemoPlan> {
+        None
+    }
 
     /// Which version answers for `signal_type`.
     fn rule(&self, signal_type: u16) -> Option<&RuleId>;
@@ -77,7 +106,7 @@ impl Judge for NoJudge {
     fn fields(&self, _: u16) -> Option<&[Field]> {
         None
     }
-    fn judge(&mut self, _: u16, _: Batch) -> Verdicts {
+    fn judge(&mut self, _: u16, _: Batch, _: Blobs) -> Verdicts {
         Verdicts::default()
     }
     fn rule(&self, _: u16) -> Option<&RuleId> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::block::{Block, NO_TIME, NO_TYPE, Row};
 use crate::columns::outcome;
+use crate::derive::Derive;
 use crate::entity::Candidate;
 use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
 use crate::gate::{Exit, Gate};
@@ -13,6 +14,7 @@ use crate::plan::Plan;
 use crate::rule::Judge;
 use crate::sequencer::{Bounds, Route, Sequencer};
 use crate::shard::{Progress, Shard};
+use crate::table::{Table, Tables};
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub enum Entry {
     SourceUnheard(Box<str>),
     /// Signals, mapped.
     Signals(Arc<Block>),
+    /// A table from now on, or a new version of it.
+    Table(Arc<Table>),
     /// A source has ended.
     SourceEnded(u32),
     /// Wall-clock time, in microseconds since 1970.
@@ -45,6 +49,8 @@ pub struct Core {
     sequencer: Sequencer,
     shards: Vec<Shard>,
     gate: Gate,
+    derive: Derive,
+    tables: Tables,
     ledger: Ledger,
     /// Events about single signals, waiting for their place in the total order.
     waiting: BTreeMap<Place, Event>,
@@ -78,6 +84,8 @@ impl Core {
             sequencer: Sequencer::new(plan.order.clone()),
             shards: (0..shards).map(|_| Shard::default()).collect(),
             gate: Gate::default(),
+            derive: Derive::default(),
+            tables: Tables::default(),
             ledger: Ledger::default(),
             waiting: BTreeMap::new(),
             routed: vec![Vec::new(); shards],
@@ -111,6 +119,7 @@ impl Core {
                     self.sequencer.add_source(false);
                 }
                 Entry::Signals(block) => self.sequence(&block),
+                Entry::Table(table) => self.tables.set(table, self.sequencer.watermark_us()),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
@@ -184,7 +193,15 @@ impl Core {
         }
         // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
         candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
-        let mut exit = Exit { plan: &self.plan, sources: &self.sources, judge, ledger: &mut self.ledger, out };
+        let mut exit = Exit {
+            plan: &self.plan,
+            sources: &self.sources,
+            tables: &self.tables,
+            judge,
+            ledger: &mut self.ledger,
+            derive: &mut self.derive,
+            out,
+        };
         let verdicts = self.gate.judge(&candidates, &mut exit);
         let mut rows = vec![0; self.plan.types.len()];
         for candidate in candidates {
@@ -197,6 +214,8 @@ impl Core {
         }
         release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
+        exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
+        self.tables.forget(progress.timers_us);
     }
 
     fn late(&self, block: &Block, row: &Row, watermark_us: i64) -> Event {
@@ -277,7 +296,8 @@ fn release(waiting: &mut BTreeMap<Place, Event>, place: (i64, u8), gate: &mut Ga
         if (at.time_us, at.phase) >= place {
             break;
         }
-        gate.fire(at.time_us, exit);
-        exit.out.push(first.remove());
+        let time_us = at.time_us;
+        gate.fire(time_us, exit);
+        exit.emit(time_us, first.remove());
     }
 }

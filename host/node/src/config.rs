@@ -283,9 +283,6 @@ impl SignalConfig {
             duration.as_ref().map_or(default_us, |duration| duration.get_ref().0)
         };
         Ok(TypePlan {
-            name: self.name.clone(),
-            states: states.to_vec(),
-            mapper: mapper.clone(),
             mode: match file.mode {
                 schema::Mode::State => Mode::State,
                 schema::Mode::Occurrence => Mode::Occurrence,
@@ -308,6 +305,7 @@ impl SignalConfig {
             }),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
+            ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())
         })
     }
 

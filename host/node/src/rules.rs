@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use stillhouse_core::Plan;
-use stillhouse_core::columns::{Batch, Observations, Verdicts};
+use stillhouse_core::columns::{Batch, Blobs, Observations, Verdicts};
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::{Field, Judge, RuleId};
 use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
@@ -79,7 +79,7 @@ impl RuleSet {
             .map(|(signal, rules)| signal.plan(rules.mapper.0.id(), rules.mapper.0.states()))
             .collect();
         let types = types.map_err(|refusal| config.error(refusal))?;
-        Ok(Plan { order: config.order.clone(), types, config_digest: config.digest.clone() })
+        Ok(Plan { order: config.order.clone(), types, config_digest: config.digest.clone(), ..Plan::default() })
     }
 
     /// The signal types and the fields that their mappers read.
@@ -185,7 +185,7 @@ impl Judge for WasmJudge {
         self.of(signal_type).map(|instance| instance.rule().fields())
     }
 
-    fn judge(&mut self, signal_type: u16, candidates: Batch) -> Verdicts {
+    fn judge(&mut self, signal_type: u16, candidates: Batch, _memos: Blobs) -> Verdicts {
         let mut verdicts = Verdicts::default();
         if let Some(Some(instance)) = self.suppressors.get_mut(signal_type as usize) {
             instance.judge(candidates, &mut verdicts);

@@ -1,7 +1,7 @@
 //! Whether an answer is sound. As a whole (lengths, offsets, UTF-8), or the
 //! call has failed; then row by row (codes, sizes), or that row has failed.
 
-use stillhouse_core::columns::{Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
+use stillhouse_core::columns::{Blobs, Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
 
 use crate::batch::text_from_guest;
 use crate::bindings::{columns, mapper_rule, suppressor_rule};
@@ -95,7 +95,8 @@ pub(crate) fn verdicts(
     length("severity", raw.severity.len(), rows)?;
     let reason = reasons(raw.reason, rows, limits)?;
     let given = reasons_given(&reason);
-    let mut out = Verdicts { verdict: raw.verdict, until_us: raw.until, severity: raw.severity, reason };
+    let mut out =
+        Verdicts { verdict: raw.verdict, until_us: raw.until, severity: raw.severity, reason, memo: Blobs::default() };
     for row in 0..rows {
         let code = out.verdict[row];
         let wrong = match code {

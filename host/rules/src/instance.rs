@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stillhouse_core::columns::{Batch, Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
+use stillhouse_core::columns::{Batch, Blobs, Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
 use wasmtime::Store;
 
 use crate::bindings::columns as guest;
@@ -266,6 +266,7 @@ impl World for SuppressorWorld {
             until_us: vec![0],
             severity: vec![0],
             reason: Reasons { codes: vec![0], entries: one_text(&failure.text) },
+            memo: Blobs::default(),
         }
     }
 }
