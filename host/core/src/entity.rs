@@ -6,6 +6,7 @@
 use crate::dedupe::Seen;
 use crate::flapping::History;
 use crate::ledger::Ledger;
+use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, TypePlan};
 use crate::rule::Condition;
 
@@ -123,6 +124,10 @@ pub struct Candidate {
 pub struct Effects {
     /// In the order in which they were made.
     pub candidates: Vec<Candidate>,
+    /// What late signals changed.
+    pub corrections: Vec<Correction>,
+    /// Late signals that came too late to be taken in.
+    pub uncorrected: u64,
     /// What was settled.
     pub ledger: Ledger,
 }

@@ -20,12 +20,15 @@ pub mod flapping;
 pub mod gate;
 pub mod ledger;
 pub mod order;
+pub mod past;
 pub mod plan;
 pub mod rule;
 pub mod sequencer;
 pub mod shard;
+pub mod slab;
 pub mod step;
 pub mod table;
+pub mod timers;
 
 pub use block::{Block, Row, Span};
 pub use event::Event;

@@ -69,6 +69,8 @@ pub struct TypePlan {
     pub dedupe: Option<DedupePlan>,
     /// Flap detection.
     pub flapping: Option<FlappingPlan>,
+    /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
+    pub correct_us: Option<i64>,
     /// No candidate is held back for longer, whatever its suppressor says.
     pub suppress_max_us: i64,
     /// A candidate of at least this severity leaves whatever its suppressor says.
@@ -132,6 +134,7 @@ impl TypePlan {
             forget_after_us: 30 * DAY_US,
             dedupe: None,
             flapping: None,
+            correct_us: None,
             suppress_max_us: DAY_US,
             never_suppress: 3,
             states,

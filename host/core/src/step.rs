@@ -163,6 +163,10 @@ impl Core {
                     self.ledger.late += 1;
                     let event = self.late(block, row, watermark_us);
                     self.waiting.insert(at_watermark, event);
+                    if self.plan.types[row.signal_type as usize].correct_us.is_some() {
+                        let shard = (row.key_hash % shards) as usize;
+                        self.shards[shard].push_late(block, index as u32, watermark_us);
+                    }
                 }
                 Route::DeadNow => {
                     self.ledger.dead_lettered += 1;
