@@ -21,6 +21,8 @@ mod model_entity;
 mod plans;
 mod properties;
 mod recordings;
+mod recordings_bursts;
+mod recordings_kubernetes;
 mod stream;
 mod tidy;
 mod vectors;
