@@ -1,7 +1,7 @@
 //! Something that is rolled out: a release of a service, a stage of a feature flag.
 //!
-//! The subject is what is rolled out, `data.version` which release or stage, `data.status` how that
-//! does, a word. Which words mean what is up to the settings `started`, `passing`, `failing` and
+//! The subject is what is rolled out, `data.version` (or `data.stage`) which release or stage of it,
+//! `data.status` how that does, a word. Which words mean what is up to the settings `started`, `passing`, `failing` and
 //! `removed`: lists separated by commas, read without regard to case; a list that is given replaces
 //! the default. Setting `entity`:
 //!
@@ -17,8 +17,10 @@ struct Check<'a> {
     /// What is rolled out.
     #[field("subject")]
     subject: &'a str,
-    /// Which version of it, or which stage it is at.
-    version: &'a str,
+    /// Which release of it.
+    version: Option<&'a str>,
+    /// Which stage it is at.
+    stage: Option<&'a str>,
     /// How that does.
     status: &'a str,
     /// How much a failure matters; an error where it is absent or no known word.
@@ -104,9 +106,12 @@ fn map<'a>(check: Check<'a>, plan: &Plan) -> Mapped<'a, Rollout> {
     let Some((state, _)) = plan.words.iter().find(|(_, words)| has(words, check.status)) else {
         return rejected("data.status is none of the words in the settings");
     };
+    let Some(version) = check.version.or(check.stage) else {
+        return rejected("neither data.version nor data.stage");
+    };
     let observed = match plan.by_version {
-        true => observe(*state, [check.subject, check.version]),
-        false => observe(*state, check.subject).value(check.version),
+        true => observe(*state, [check.subject, version]),
+        false => observe(*state, check.subject).value(version),
     };
     match state {
         Rollout::Failing => observed.severity(severity(check.severity)),
@@ -132,6 +137,8 @@ fn cases() -> Vec<Case> {
     vec![
         case("a rollout begins", &of("started")).observes("started", "shop/cart/v42"),
         case("a check passes", &of("passing")).observes("passing", "shop/cart/v42"),
+        case("a stage passes", &[("subject", "new-till"), ("data.stage", "25%"), ("data.status", "passing")])
+            .observes("passing", "new-till/25%"),
         case("case does not matter", &of("Healthy")).observes("passing", "shop/cart/v42"),
         case("a check fails", &of("timeout")).observes("failing", "shop/cart/v42").severity(Severity::Error),
         failing("of no account", "info").severity(Severity::Info),
@@ -140,7 +147,8 @@ fn cases() -> Vec<Case> {
         failing("a severity that is none", "terrible").severity(Severity::Error),
         case("the version is taken away", &of("superseded")).observes("removed", "shop/cart/v42"),
         case("a word that is none", &of("purple")).rejects("data.status is none of the words in the settings"),
-        case("no version", &[("subject", "shop/cart"), ("data.status", "ok")]).rejects("missing data.version"),
+        case("no version", &[("subject", "shop/cart"), ("data.status", "ok")])
+            .rejects("neither data.version nor data.stage"),
         case("no subject", &[("data.version", "v42"), ("data.status", "ok")]).rejects("missing subject"),
     ]
 }
@@ -166,7 +174,7 @@ mod tests {
     #[test]
     fn the_version_can_be_the_fingerprint() {
         let plan = read("entity", "subject").expect("a known entity");
-        let check = Check { subject: "new-till", version: "25%", status: "ok", severity: None };
+        let check = Check { subject: "new-till", version: None, stage: Some("25%"), status: "ok", severity: None };
         match map(check, &plan) {
             Mapped::Observed { key, value, .. } => {
                 assert_eq!((format!("{key:?}").contains("25%"), value.as_ref()), (false, "25%"));
@@ -178,7 +186,7 @@ mod tests {
     #[test]
     fn a_given_list_replaces_the_default() {
         let plan = read("passing", "Fine, so far so good").expect("two words");
-        let check = |status| Check { subject: "shop/cart", version: "v42", status, severity: None };
+        let check = |status| Check { subject: "shop/cart", version: Some("v42"), stage: None, status, severity: None };
         assert!(matches!(map(check("so far so GOOD"), &plan), Mapped::Observed { state: Rollout::Passing, .. }));
         assert!(matches!(map(check("ok"), &plan), Mapped::Rejected(_)));
     }
