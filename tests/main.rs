@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod drive;
 mod examples;
+mod flapping;
 mod gate;
 mod generate;
 mod hostile;

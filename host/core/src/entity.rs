@@ -3,8 +3,10 @@
 //! Signals come in order of event time. A timer of the entity that is due at the time of a signal
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
+mod flap;
+
+use self::flap::Flap;
 use crate::dedupe::Seen;
-use crate::flapping::History;
 use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, TypePlan};
@@ -113,7 +115,8 @@ pub struct Candidate {
     pub repeated: u64,
     /// States since the last event of this entity that did not last.
     pub blips: u64,
-    /// The flap score in thousandths of a percent, where the type detects flapping.
+    /// The flap score in thousandths of a percent, where the type detects flapping: of all weights, or
+    /// with damping of the cut, and then it may be above 100,000.
     pub score_mpct: Option<u32>,
     /// Signals that the ledger settles with this candidate.
     pub signals: u64,
@@ -138,20 +141,6 @@ struct Pending {
     active: bool,
     to: Standing,
     due_us: i64,
-    severity: u8,
-    inputs: u64,
-    signals: u64,
-    first: Input,
-    last: Input,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Flap {
-    history: History,
-    fingerprint: Option<u64>,
-    last_us: i64,
-    /// Event time at which flapping started.
-    since_us: Option<i64>,
     severity: u8,
     inputs: u64,
     signals: u64,
@@ -196,15 +185,13 @@ impl Entity {
     /// Signals of it that are in no place of the ledger yet.
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
-        pending + self.flap.as_ref().map_or(0, |flap| flap.signals)
+        pending + self.flap.as_ref().map_or(0, |flap| flap.signals())
     }
 
     /// When its next timer is due.
     pub fn due_us(&self, plan: &TypePlan) -> Option<i64> {
-        if let Some(flap) = &self.flap
-            && flap.since_us.is_some()
-        {
-            return plan.flapping?.quiet_us.map(|quiet_us| flap.last_us.saturating_add(quiet_us));
+        if let Some(flap) = self.flap.as_ref().filter(|flap| flap.is_active()) {
+            return flap.due_us(plan);
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
             return Some(pending.due_us);
@@ -223,9 +210,6 @@ impl Entity {
         while let Some(due_us) = self.due_us(plan).filter(|&due_us| due_us <= to_us) {
             if self.is_flapping() {
                 self.stop_flapping(plan, due_us, true, out);
-                if let Some(flap) = &mut self.flap {
-                    flap.history.clear();
-                }
             } else if self.is_pending() {
                 self.announce(plan, due_us, true, out);
             } else if self.is_problem(plan) {
@@ -362,7 +346,7 @@ impl Entity {
             last: pending.last.clone(),
             repeated: u64::from(std::mem::take(&mut self.repeated)),
             blips: u64::from(std::mem::take(&mut self.blips)),
-            score_mpct: self.flap.as_ref().filter(|_| plan.flapping.is_some()).map(|flap| flap.history.score_mpct()),
+            score_mpct: self.flap.as_ref().and_then(|flap| flap.score_mpct(plan, time_us)),
             signals: pending.signals,
         };
         self.announced = Some(pending.to.clone());
@@ -384,91 +368,7 @@ impl Entity {
         self.announce(plan, due_us, true, out);
     }
 
-    /// Adds the observation to the history, starts and stops flapping. Whether the signal belongs
-    /// to flapping and is settled with it.
-    fn track_flapping(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) -> bool {
-        let Some(limits) = plan.flapping else { return false };
-        let flap = self.flap.get_or_insert_default();
-        if limits.quiet_us.is_some_and(|quiet_us| seen.time_us.saturating_sub(flap.last_us) >= quiet_us) {
-            flap.history.clear();
-        }
-        let changed = flap.fingerprint.replace(seen.fingerprint).is_some_and(|before| before != seen.fingerprint);
-        flap.history.push(changed);
-        flap.last_us = seen.time_us;
-        let score_mpct = flap.history.score_mpct();
-        if flap.since_us.is_some() {
-            flap.signals += 1;
-            flap.inputs += 1;
-            flap.severity = flap.severity.max(seen.severity);
-            flap.last.set(seen);
-            if score_mpct <= limits.low_mpct {
-                self.stop_flapping(plan, seen.time_us, false, out);
-            }
-            return true;
-        }
-        if score_mpct < limits.high_mpct {
-            return false;
-        }
-        flap.since_us = Some(seen.time_us);
-        flap.inputs = 1;
-        flap.severity = seen.severity;
-        flap.first.set(seen);
-        flap.last.set(seen);
-        // What was pending belongs to the flapping now.
-        flap.signals = self
-            .pending
-            .as_mut()
-            .filter(|pending| pending.active)
-            .map_or(0, |pending| std::mem::take(&mut pending.signals));
-        let candidate = self.flapping_candidate(Kind::FlappingStarted, Standing::of(seen), seen.time_us, false);
-        out.candidates.extend(candidate.map(|candidate| Candidate { signals: 1, ..candidate }));
-        true
-    }
-
-    fn stop_flapping(&mut self, plan: &TypePlan, time_us: i64, by_timer: bool, out: &mut Effects) {
-        let Some(since_us) = self.flap.as_ref().and_then(|flap| flap.since_us) else { return };
-        let stands = self.pending.as_ref().filter(|pending| pending.active).map(|pending| pending.to.clone());
-        let to = Standing { since_us, ..stands.or_else(|| self.announced.clone()).unwrap_or_default() };
-        let candidate = self.flapping_candidate(Kind::FlappingStopped, to, time_us, by_timer);
-        if let Some(flap) = &mut self.flap {
-            flap.since_us = None;
-            let signals = std::mem::take(&mut flap.signals);
-            out.candidates.extend(candidate.map(|candidate| Candidate { signals, ..candidate }));
-        }
-        self.told_us = time_us;
-        let from = self.announced.as_ref().map(|announced| announced.state);
-        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.active) {
-            let held_us = pending.to.since_us.saturating_add(plan.hold_us(from, pending.to.state));
-            pending.due_us = held_us.max(time_us);
-        }
-    }
-
-    fn flapping_candidate(&self, kind: Kind, to: Standing, time_us: i64, by_timer: bool) -> Option<Candidate> {
-        let flap = self.flap.as_ref()?;
-        Some(Candidate {
-            time_us,
-            by_timer,
-            kind,
-            signal_type: self.signal_type,
-            key: self.key.clone(),
-            from: self.announced.clone(),
-            to,
-            severity: flap.severity,
-            inputs: flap.inputs,
-            first: flap.first.clone(),
-            last: flap.last.clone(),
-            repeated: u64::from(self.repeated),
-            blips: u64::from(self.blips),
-            score_mpct: Some(flap.history.score_mpct()),
-            signals: 0,
-        })
-    }
-
     fn is_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.active)
-    }
-
-    fn is_flapping(&self) -> bool {
-        self.flap.as_ref().is_some_and(|flap| flap.since_us.is_some())
     }
 }

@@ -67,8 +67,10 @@ pub struct TypePlan {
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
-    /// Flap detection.
+    /// Flap detection by weighted state change.
     pub flapping: Option<FlappingPlan>,
+    /// Flap detection by damping; only where there is no `flapping`.
+    pub damping: Option<DampingPlan>,
     /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
     pub correct_us: Option<i64>,
     /// No candidate is held back for longer, whatever its suppressor says.
@@ -107,13 +109,44 @@ pub enum Against {
 /// Flap detection by weighted state change.
 #[derive(Clone, Copy, Debug)]
 pub struct FlappingPlan {
-    /// Flapping starts at this score or more, in thousandths of a percent.
+    /// How much each change counts.
+    pub weights: Weights,
+    /// Flapping starts at this score or more ([`Weights::Icinga`]: above it), in thousandths of a
+    /// percent.
     pub high_mpct: u32,
     /// It stops at this score or less, in thousandths of a percent.
     pub low_mpct: u32,
     /// For sources that speak only of changes: silence this long ends the flapping and clears the
     /// history.
     pub quiet_us: Option<i64>,
+}
+
+/// How much each change counts in [`FlappingPlan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As Nagios Core weighs them.
+    Nagios,
+    /// As Icinga 2 weighs them.
+    Icinga,
+}
+
+/// Flap detection by damping: each change adds to a figure of merit, which halves again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DampingPlan {
+    /// How long the figure takes to halve; at most [`crate::flapping::damping::HALF_LIFE_MAX_US`].
+    pub half_life_us: i64,
+    /// Flapping starts at this figure or more.
+    pub cut: u32,
+    /// It stops below this figure; at least 1.
+    pub reuse: u32,
+    /// Flapping lasts at most this long after the last change: it bounds the figure.
+    pub max_suppress_us: i64,
+    /// What a change into a problem state adds.
+    pub down: u32,
+    /// What a change into a healthy state adds.
+    pub up: u32,
+    /// What another value, or another state of the same condition, adds.
+    pub change: u32,
 }
 
 /// The code of the state that a quiet time leads to; it is in no rule's list.
@@ -134,6 +167,7 @@ impl TypePlan {
             forget_after_us: 30 * DAY_US,
             dedupe: None,
             flapping: None,
+            damping: None,
             correct_us: None,
             suppress_max_us: DAY_US,
             never_suppress: 3,

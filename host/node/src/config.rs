@@ -4,6 +4,7 @@
 //! nearest thing that would have been right.
 
 pub mod duration;
+pub mod flapping;
 mod input;
 pub mod schema;
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, OrderPlan, TypePlan};
+use stillhouse_core::plan::{Against, DedupePlan, Mode, OrderPlan, TypePlan};
 use stillhouse_core::rule::{Condition, RuleId, State};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
@@ -243,22 +244,7 @@ impl SignalConfig {
                            use `against = \"last\"`, or `mode = \"occurrence\"`";
             return Err(refuse(dedupe.span(), message));
         }
-        if let Some(flapping) = &file.flapping {
-            let limits = flapping.get_ref();
-            if !(0.0..=100.0).contains(&limits.high) || !(0.0..=100.0).contains(&limits.low) {
-                return Err(refuse(flapping.span(), "`high` and `low` are percentages, from 0 to 100"));
-            }
-            if limits.low > limits.high {
-                let message = format!(
-                    "`low` ({}) is above `high` ({}): flapping would stop before it starts; did you mean `high = {}, low = {}`?",
-                    limits.low, limits.high, limits.low, limits.high
-                );
-                return Err(refuse(flapping.span(), message));
-            }
-            if limits.high == 0.0 {
-                return Err(refuse(flapping.span(), "`high` must be more than 0: at 0 everything flaps"));
-            }
-        }
+        file.flapping.as_ref().map(flapping::check).transpose()?;
         let mapper = RuleRef {
             name: file.mapper.get_ref().clone(),
             settings: settings(&file.mapper_settings),
@@ -282,6 +268,7 @@ impl SignalConfig {
         let us = |duration: &Option<toml::Spanned<duration::Duration>>, default_us| {
             duration.as_ref().map_or(default_us, |duration| duration.get_ref().0)
         };
+        let (flapping, damping) = file.flapping.as_ref().map(flapping::check).transpose()?.unwrap_or_default();
         Ok(TypePlan {
             mode: match file.mode {
                 schema::Mode::State => Mode::State,
@@ -298,11 +285,8 @@ impl SignalConfig {
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
-            flapping: file.flapping.as_ref().map(|flapping| FlappingPlan {
-                high_mpct: (flapping.get_ref().high * 1000.0).round() as u32,
-                low_mpct: (flapping.get_ref().low * 1000.0).round() as u32,
-                quiet_us: flapping.get_ref().quiet.map(|quiet| quiet.0),
-            }),
+            flapping,
+            damping,
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
             ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())
@@ -354,10 +338,10 @@ pub fn listed(names: &[&str]) -> String {
 
 /// `; did you mean ..?` if one of the known names is near.
 pub fn did_you_mean(name: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 1 + known.len() / 3 => format!("; did you mean `{known}`?"),
-        _ => String::new(),
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    match near.filter(|(distance, known)| *distance <= 1 + known.len() / 3).min() {
+        Some((_, known)) => format!("; did you mean `{known}`?"),
+        None => String::new(),
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::duration::Duration;
+use crate::config::flapping::Flapping;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -251,16 +252,4 @@ pub enum Against {
     Any,
     /// The last one only.
     Last,
-}
-
-/// `flapping`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flapping {
-    /// Starts at this score, in percent.
-    pub high: f64,
-    /// Stops at this score, in percent.
-    pub low: f64,
-    /// Stops after this silence, for sources that speak only of changes.
-    pub quiet: Option<Duration>,
 }
