@@ -7,6 +7,7 @@ mod bad_input;
 mod chance;
 mod cli;
 mod config;
+mod confirm;
 mod demo;
 mod drive;
 mod examples;

@@ -3,10 +3,13 @@
 //! Signals come in order of event time. A timer of the entity that is due at the time of a signal
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
+mod confirm;
 mod flap;
 
+use self::confirm::Confirmed;
 use self::flap::Flap;
 use crate::dedupe::Seen;
+use crate::evidence::Evidence;
 use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, TypePlan};
@@ -43,11 +46,17 @@ pub struct Input {
 }
 
 impl Input {
-    fn set(&mut self, seen: &Observation<'_>) {
+    pub(crate) fn set(&mut self, seen: &Observation<'_>) {
         self.source = seen.source;
         self.time_us = seen.time_us;
         self.id.clear();
         self.id.push_str(seen.id);
+    }
+
+    fn copy(&mut self, other: &Self) {
+        self.source = other.source;
+        self.time_us = other.time_us;
+        self.id.clone_from(&other.id);
     }
 }
 
@@ -167,6 +176,7 @@ pub struct Entity {
     repeated: u32,
     blips: u32,
     pending: Option<Box<Pending>>,
+    evidence: Option<Box<Evidence>>,
     flap: Option<Box<Flap>>,
     seen: Option<Box<Seen>>,
 }
@@ -179,27 +189,36 @@ impl Entity {
 
     /// Whether nothing is known of it, so that it can be forgotten.
     pub fn is_blank(&self) -> bool {
-        self.announced.is_none() && !self.is_pending() && self.flap.is_none() && self.seen.is_none()
+        let evidence = self.evidence.as_ref().is_some_and(|evidence| !evidence.is_empty());
+        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && self.seen.is_none()
     }
 
     /// Signals of it that are in no place of the ledger yet.
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
-        pending + self.flap.as_ref().map_or(0, |flap| flap.signals())
+        let evidence = self.evidence.as_ref().map_or(0, |evidence| evidence.open());
+        pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals())
     }
 
     /// When its next timer is due.
     pub fn due_us(&self, plan: &TypePlan) -> Option<i64> {
+        let (evidence_us, state_us) = (self.evidence_due_us(plan), self.state_due_us(plan));
+        evidence_us.into_iter().chain(state_us).min()
+    }
+
+    /// When it changes by itself.
+    fn state_due_us(&self, plan: &TypePlan) -> Option<i64> {
         if let Some(flap) = self.flap.as_ref().filter(|flap| flap.is_active()) {
             return flap.due_us(plan);
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
             return Some(pending.due_us);
         }
-        let (seen_us, after_us) = match plan.condition(self.announced.as_ref()?.state) {
-            Condition::Problem if plan.mode == Mode::State => {
-                (self.problem_us, plan.clear_after_us.get(usize::from(self.announced.as_ref()?.state)).copied()??)
+        let (seen_us, after_us) = match &self.announced {
+            Some(known) if self.is_problem(plan) => {
+                (self.problem_us, plan.clear_after_us.get(usize::from(known.state)).copied()??)
             }
+            None if self.is_blank() => return None,
             _ => (self.seen_us, plan.forget_after_us),
         };
         Some(seen_us.saturating_add(after_us).max(self.told_us))
@@ -208,14 +227,16 @@ impl Entity {
     /// Fires the timers that are due at `to_us` or before.
     pub fn advance(&mut self, plan: &TypePlan, to_us: i64, out: &mut Effects) {
         while let Some(due_us) = self.due_us(plan).filter(|&due_us| due_us <= to_us) {
-            if self.is_flapping() {
+            if self.evidence_due_us(plan) == Some(due_us) {
+                self.expire_evidence(plan, due_us, out);
+            } else if self.is_flapping() {
                 self.stop_flapping(plan, due_us, true, out);
             } else if self.is_pending() {
                 self.announce(plan, due_us, true, out);
             } else if self.is_problem(plan) {
                 self.clear(plan, due_us, out);
             } else {
-                self.forget();
+                self.forget(out);
             }
         }
     }
@@ -225,7 +246,8 @@ impl Entity {
             && self.announced.as_ref().is_some_and(|standing| plan.condition(standing.state) == Condition::Problem)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, out: &mut Effects) {
+        self.clear_evidence(out);
         let key = std::mem::take(&mut self.key);
         *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, ..Self::default() };
     }
@@ -249,19 +271,33 @@ impl Entity {
             self.begin(plan, seen, 1);
             return self.announce(plan, seen.time_us, false, out);
         }
+        let gone = plan.condition(seen.state) == Condition::Gone;
+        let confirmed = if gone { Confirmed::Yes } else { self.confirm(plan, seen, out) };
+        if confirmed == Confirmed::No {
+            return;
+        }
         // While it flaps, a signal is settled when the flapping ends, not with a state.
         let counted = u64::from(!self.track_flapping(plan, seen, out));
-        match plan.condition(seen.state) {
-            Condition::Gone => self.end(plan, seen, counted, out),
-            _ => self.follow(plan, seen, counted, out),
+        if gone {
+            self.end(plan, seen, counted, out);
+        } else {
+            self.follow(plan, seen, counted, confirmed, out);
         }
-        if self.is_pending() && !self.is_flapping() && self.due_us(plan).is_some_and(|due_us| due_us <= seen.time_us) {
+        let due = self.pending.as_ref().is_some_and(|pending| pending.active && pending.due_us <= seen.time_us);
+        if due && !self.is_flapping() {
             self.announce(plan, seen.time_us, false, out);
         }
     }
 
     /// The hold: what differs from the announced state must last.
-    fn follow(&mut self, plan: &TypePlan, seen: &Observation<'_>, counted: u64, out: &mut Effects) {
+    fn follow(
+        &mut self,
+        plan: &TypePlan,
+        seen: &Observation<'_>,
+        counted: u64,
+        confirmed: Confirmed,
+        out: &mut Effects,
+    ) {
         if self.announced.as_ref().is_some_and(|announced| announced.fingerprint == seen.fingerprint) {
             self.cancel_pending(out);
             self.repeat(counted, out);
@@ -282,6 +318,9 @@ impl Entity {
         } else {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);
+            if confirmed == Confirmed::First {
+                self.support(plan, seen.time_us);
+            }
         }
     }
 
@@ -298,6 +337,19 @@ impl Entity {
         pending.last.set(seen);
     }
 
+    /// The evidence speaks for the pending state as well: it began with the oldest of it.
+    fn support(&mut self, plan: &TypePlan, now_us: i64) {
+        let Some(pending) = self.pending.as_mut() else { return };
+        let Some(support) = self.evidence.as_mut().and_then(|evidence| evidence.support()) else { return };
+        let hold_us = plan.hold_us(self.announced.as_ref().map(|announced| announced.state), pending.to.state);
+        pending.to.since_us = support.first.time_us;
+        pending.due_us = support.first.time_us.saturating_add(hold_us).max(now_us);
+        pending.severity = support.severity;
+        pending.inputs = support.inputs;
+        pending.signals += support.signals;
+        pending.first.copy(support.first);
+    }
+
     /// The entity is no more. That is news only if somebody was told of a problem.
     fn end(&mut self, plan: &TypePlan, seen: &Observation<'_>, counted: u64, out: &mut Effects) {
         let mut counted = counted;
@@ -306,13 +358,14 @@ impl Entity {
             counted = 0;
         }
         self.cancel_pending(out);
+        self.clear_evidence(out);
         if self.is_problem(plan) {
             self.begin(plan, seen, counted);
             self.announce(plan, seen.time_us, false, out);
         } else {
             out.ledger.settle(|ledger| &mut ledger.merged_repeated, counted);
         }
-        self.forget();
+        self.forget(out);
     }
 
     fn repeat(&mut self, counted: u64, out: &mut Effects) {
@@ -356,6 +409,7 @@ impl Entity {
 
     /// A problem that nobody has spoken of for long enough is over.
     fn clear(&mut self, plan: &TypePlan, due_us: i64, out: &mut Effects) {
+        self.clear_evidence(out);
         let last = Input { source: u32::MAX, time_us: self.problem_us, id: String::new() };
         let to = Standing {
             state: CLEAR,

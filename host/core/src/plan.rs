@@ -67,6 +67,8 @@ pub struct TypePlan {
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
+    /// What must be observed before a problem is believed.
+    pub confirm: Option<ConfirmPlan>,
     /// Flap detection by weighted state change.
     pub flapping: Option<FlappingPlan>,
     /// Flap detection by damping; only where there is no `flapping`.
@@ -104,6 +106,33 @@ pub enum Against {
     Any,
     /// The last fingerprint of the record key only: another one in between ends the window.
     Last,
+}
+
+/// What must be observed before a problem is believed; every number is from 1 to
+/// [`crate::evidence::EVIDENCE_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmPlan {
+    /// So many of the last observations are problems.
+    Last {
+        /// How many.
+        count: u8,
+        /// Of how many.
+        of: u8,
+    },
+    /// So many problems were observed within a time, its ends included.
+    Within {
+        /// How many.
+        count: u8,
+        /// The time.
+        within_us: i64,
+    },
+    /// So many sources observed a problem within a time, its ends included.
+    Sources {
+        /// How many.
+        count: u8,
+        /// The time.
+        within_us: i64,
+    },
 }
 
 /// Flap detection by weighted state change.
@@ -166,6 +195,7 @@ impl TypePlan {
             clear_after_us: vec![None; states.len()],
             forget_after_us: 30 * DAY_US,
             dedupe: None,
+            confirm: None,
             flapping: None,
             damping: None,
             correct_us: None,

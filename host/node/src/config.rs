@@ -3,6 +3,7 @@
 //! An error names the file and the line, says what was expected and what came, and suggests the
 //! nearest thing that would have been right.
 
+pub mod confirm;
 pub mod duration;
 pub mod flapping;
 mod input;
@@ -227,6 +228,7 @@ impl SignalConfig {
                 ("hold_down", file.hold_down.as_ref().map(toml::Spanned::span)),
                 ("hold_open", file.hold_open.as_ref().map(toml::Spanned::span)),
                 ("clear_after", file.clear_after.as_ref().map(toml::Spanned::span)),
+                ("confirm", file.confirm.as_ref().map(toml::Spanned::span)),
                 ("flapping", file.flapping.as_ref().map(toml::Spanned::span)),
             ];
             if let Some((key, span)) = lasting.into_iter().find_map(|(key, span)| Some((key, span?))) {
@@ -244,6 +246,7 @@ impl SignalConfig {
                            use `against = \"last\"`, or `mode = \"occurrence\"`";
             return Err(refuse(dedupe.span(), message));
         }
+        file.confirm.as_ref().map(confirm::check).transpose()?;
         file.flapping.as_ref().map(flapping::check).transpose()?;
         let mapper = RuleRef {
             name: file.mapper.get_ref().clone(),
@@ -285,6 +288,7 @@ impl SignalConfig {
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
+            confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
             flapping,
             damping,
             suppress_max_us: us(&file.suppress_max, DAY_US),

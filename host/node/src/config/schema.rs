@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::config::confirm::Confirm;
 use crate::config::duration::Duration;
 use crate::config::flapping::Flapping;
 
@@ -168,6 +169,8 @@ pub struct Signal {
     pub never_suppress: Option<Spanned<Severity>>,
     /// Deduplication by fingerprint.
     pub dedupe: Option<Spanned<Dedupe>>,
+    /// What must be observed before a problem is believed.
+    pub confirm: Option<Spanned<Confirm>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
 }
