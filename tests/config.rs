@@ -86,6 +86,17 @@ fn the_evidence_for_a_problem_is_one_of_its_ways() {
 }
 
 #[test]
+fn silence_must_be_noticed_before_anything_else_comes_of_it() {
+    let silent = "silent_after = \"5m\"\n";
+    with_signal(&format!("{silent}clear_after = \"1h\"\n"), 2, &["`clear_after` and `silent_after`", "leave one"]);
+    with_signal(&format!("{silent}forget_after = \"5m\"\n"), 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"30d\"\n", 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"0s\"\n", 1, &["`silent_after` must be more than 0"]);
+    with_signal(&format!("{silent}flapping = {{ high = 50, low = 25 }}\n"), 1, &["needs `quiet` in `flapping`"]);
+    with_signal(&format!("mode = \"occurrence\"\n{silent}"), 2, &["`silent_after`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
 fn an_input_says_all_that_its_format_needs() {
     with_input("format = \"text\"\n", 1, &["`[[input.pattern]]`"]);
     with_input("format = \"json\"\n", 1, &["json needs a `type`"]);

@@ -23,6 +23,7 @@ mod model_entity;
 mod plans;
 mod properties;
 mod recordings;
+mod silence;
 mod stream;
 mod tidy;
 mod vectors;

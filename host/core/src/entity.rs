@@ -12,7 +12,7 @@ use crate::dedupe::Seen;
 use crate::evidence::Evidence;
 use crate::ledger::Ledger;
 use crate::past::Correction;
-use crate::plan::{CLEAR, Mode, TypePlan};
+use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
 
 /// What a signal says, in the hands of its entity.
@@ -157,6 +157,28 @@ struct Pending {
     last: Input,
 }
 
+/// What an entity waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// An unconfirmed problem is too old to count.
+    Evidence,
+    /// It no longer flaps.
+    Flapping,
+    /// The pending state has lasted.
+    Hold,
+    /// A problem that nobody has spoken of for long enough is over.
+    Clear,
+    /// It should have been observed.
+    Silence,
+    /// Nothing is left to know of it.
+    Forget,
+}
+
+/// The earlier of two timers, the first of equal ones.
+fn earlier(one: Option<(i64, Timer)>, other: Option<(i64, Timer)>) -> Option<(i64, Timer)> {
+    one.into_iter().chain(other).min_by_key(|&(due_us, _)| due_us)
+}
+
 /// One entity of one signal type.
 #[derive(Clone, Debug, Default)]
 pub struct Entity {
@@ -202,41 +224,52 @@ impl Entity {
 
     /// When its next timer is due.
     pub fn due_us(&self, plan: &TypePlan) -> Option<i64> {
-        let (evidence_us, state_us) = (self.evidence_due_us(plan), self.state_due_us(plan));
-        evidence_us.into_iter().chain(state_us).min()
+        self.timer(plan).map(|(due_us, _)| due_us)
     }
 
-    /// When it changes by itself.
-    fn state_due_us(&self, plan: &TypePlan) -> Option<i64> {
+    /// Its next timer: of those of equal time, evidence first.
+    fn timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
+        let evidence = self.evidence_due_us(plan).map(|due_us| (due_us, Timer::Evidence));
+        earlier(evidence, self.state_timer(plan))
+    }
+
+    /// What changes its state next. Silence is told of once nothing else is open.
+    fn state_timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
         if let Some(flap) = self.flap.as_ref().filter(|flap| flap.is_active()) {
-            return flap.due_us(plan);
+            return flap.due_us(plan).map(|due_us| (due_us, Timer::Flapping));
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
-            return Some(pending.due_us);
+            return Some((pending.due_us, Timer::Hold));
         }
-        let (seen_us, after_us) = match &self.announced {
-            Some(known) if self.is_problem(plan) => {
-                (self.problem_us, plan.clear_after_us.get(usize::from(known.state)).copied()??)
+        let after = |from_us: i64, after_us: Option<i64>, timer| Some((from_us.saturating_add(after_us?), timer));
+        let forget = after(self.seen_us, Some(plan.forget_after_us), Timer::Forget);
+        let silence = plan.silent_after_us.filter(|_| plan.mode == Mode::State);
+        let silence = after(self.seen_us, silence, Timer::Silence);
+        let next = match &self.announced {
+            None if self.is_blank() => None,
+            Some(known) if self.is_problem(plan) && known.state != SILENT => {
+                let clear_after_us = plan.clear_after_us.get(usize::from(known.state)).copied().flatten();
+                earlier(after(self.problem_us, clear_after_us, Timer::Clear), silence)
             }
-            None if self.is_blank() => return None,
-            _ => (self.seen_us, plan.forget_after_us),
+            Some(known) if known.state != SILENT => earlier(silence, forget),
+            _ => forget,
         };
-        Some(seen_us.saturating_add(after_us).max(self.told_us))
+        next.map(|(due_us, timer)| (due_us.max(self.told_us), timer))
     }
 
     /// Fires the timers that are due at `to_us` or before.
     pub fn advance(&mut self, plan: &TypePlan, to_us: i64, out: &mut Effects) {
-        while let Some(due_us) = self.due_us(plan).filter(|&due_us| due_us <= to_us) {
-            if self.evidence_due_us(plan) == Some(due_us) {
-                self.expire_evidence(plan, due_us, out);
-            } else if self.is_flapping() {
-                self.stop_flapping(plan, due_us, true, out);
-            } else if self.is_pending() {
-                self.announce(plan, due_us, true, out);
-            } else if self.is_problem(plan) {
-                self.clear(plan, due_us, out);
-            } else {
-                self.forget(out);
+        while let Some((due_us, timer)) = self.timer(plan).filter(|&(due_us, _)| due_us <= to_us) {
+            match timer {
+                Timer::Evidence => self.expire_evidence(plan, due_us, out),
+                Timer::Flapping => self.stop_flapping(plan, due_us, true, out),
+                Timer::Hold => self.announce(plan, due_us, true, out),
+                Timer::Clear => {
+                    self.clear_evidence(out);
+                    self.turn(plan, CLEAR, 0, self.problem_us, due_us, out);
+                }
+                Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
+                Timer::Forget => self.forget(out),
             }
         }
     }
@@ -407,18 +440,12 @@ impl Entity {
         out.candidates.push(candidate);
     }
 
-    /// A problem that nobody has spoken of for long enough is over.
-    fn clear(&mut self, plan: &TypePlan, due_us: i64, out: &mut Effects) {
-        self.clear_evidence(out);
-        let last = Input { source: u32::MAX, time_us: self.problem_us, id: String::new() };
-        let to = Standing {
-            state: CLEAR,
-            value: None,
-            fingerprint: crate::block::fingerprint(CLEAR, b""),
-            since_us: self.problem_us,
-        };
-        let cleared = Pending { active: true, to, due_us, first: last.clone(), last, ..Pending::default() };
-        self.pending = Some(Box::new(cleared));
+    /// Silence since `since_us` has turned the entity into `state`.
+    fn turn(&mut self, plan: &TypePlan, state: u8, severity: u8, since_us: i64, due_us: i64, out: &mut Effects) {
+        let last = Input { source: u32::MAX, time_us: since_us, id: String::new() };
+        let to = Standing { state, value: None, fingerprint: crate::block::fingerprint(state, b""), since_us };
+        let turned = Pending { active: true, to, due_us, severity, first: last.clone(), last, ..Pending::default() };
+        self.pending = Some(Box::new(turned));
         self.announce(plan, due_us, true, out);
     }
 

@@ -63,7 +63,10 @@ pub struct TypePlan {
     pub hold_open_us: i64,
     /// By state: a problem that is not observed again for this long is over.
     pub clear_after_us: Vec<Option<i64>>,
-    /// An entity that is healthy and silent for this long is forgotten.
+    /// An entity that is known and not observed for this long is [`SILENT`]; only in [`Mode::State`],
+    /// and only where no state has a `clear_after_us`.
+    pub silent_after_us: Option<i64>,
+    /// An entity that is healthy, or [`SILENT`], and not observed for this long is forgotten.
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
@@ -181,6 +184,10 @@ pub struct DampingPlan {
 /// The code of the state that a quiet time leads to; it is in no rule's list.
 pub const CLEAR: u8 = 255;
 
+/// The code of the state of an entity that should have been observed and was not. A rule may have so
+/// many states only where nothing is said to be silent.
+pub const SILENT: u8 = 254;
+
 impl TypePlan {
     /// A type whose mapper has these states, with every operator off: nothing is held, nothing is
     /// merged but what says again what is known.
@@ -193,6 +200,7 @@ impl TypePlan {
             hold_down_us: 0,
             hold_open_us: 0,
             clear_after_us: vec![None; states.len()],
+            silent_after_us: None,
             forget_after_us: 30 * DAY_US,
             dedupe: None,
             confirm: None,
@@ -205,17 +213,22 @@ impl TypePlan {
         }
     }
 
-    /// The name of a state, [`CLEAR`] included.
+    /// The name of a state, [`CLEAR`] and [`SILENT`] included.
     pub fn state_name(&self, code: u8) -> &str {
         match self.states.get(code as usize) {
             Some(state) => &state.name,
+            None if code == SILENT => "silent",
             None => "clear",
         }
     }
 
-    /// What it means to be in a state, [`CLEAR`] included.
+    /// What it means to be in a state, [`CLEAR`] and [`SILENT`] included.
     pub fn condition(&self, code: u8) -> Condition {
-        self.states.get(code as usize).map_or(Condition::Healthy, |state| state.condition)
+        match self.states.get(code as usize) {
+            Some(state) => state.condition,
+            None if code == SILENT => Condition::Problem,
+            None => Condition::Healthy,
+        }
     }
 
     /// How long `to` must last before it is a candidate, for an entity that was announced `from`.

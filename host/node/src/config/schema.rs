@@ -161,7 +161,10 @@ pub struct Signal {
     pub hold_open: Option<Spanned<Duration>>,
     /// A problem that is not observed again for this long is over.
     pub clear_after: Option<Spanned<ClearAfter>>,
-    /// A healthy entity that is silent for this long is forgotten (30d).
+    /// A known entity that is not observed for this long is in the state `silent`, a problem; for
+    /// sources that speak again and again. Not with `clear_after`.
+    pub silent_after: Option<Spanned<Duration>>,
+    /// A healthy or silent entity that is not observed for this long is forgotten (30d).
     pub forget_after: Option<Spanned<Duration>>,
     /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
