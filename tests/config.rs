@@ -71,6 +71,32 @@ fn combinations_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn the_evidence_for_a_problem_is_one_of_its_ways() {
+    let confirm = |table: &str, words: &[&str]| with_signal(&format!("confirm = {{ {table} }}\n"), 1, words);
+    confirm("", &["`confirm` is one of `count = 3, of = 5`", "got nothing"]);
+    confirm("count = 3", &["`retries = 2`", "got `count`"]);
+    confirm("count = 3, of = 5, within = \"1m\"", &["got `count`, `of`, `within`"]);
+    confirm("count = 5, of = 3", &["`count` (5) is above `of` (3)", "did you mean `count = 3, of = 5`?"]);
+    confirm("count = 0, of = 3", &["`count` is a number from 1 to 64"]);
+    confirm("count = 3, of = 65", &["`of` is a number from 1 to 64"]);
+    confirm("sources = 65, within = \"1m\"", &["`sources` is a number from 1 to 64"]);
+    confirm("retries = 64", &["`retries` is a number from 0 to 63"]);
+    confirm("retry = 2", &["unknown key `retry`", "did you mean `retries`?"]);
+    with_signal("mode = \"occurrence\"\nconfirm = { retries = 1 }\n", 2, &["`confirm`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
+fn silence_must_be_noticed_before_anything_else_comes_of_it() {
+    let silent = "silent_after = \"5m\"\n";
+    with_signal(&format!("{silent}clear_after = \"1h\"\n"), 2, &["`clear_after` and `silent_after`", "leave one"]);
+    with_signal(&format!("{silent}forget_after = \"5m\"\n"), 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"30d\"\n", 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"0s\"\n", 1, &["`silent_after` must be more than 0"]);
+    with_signal(&format!("{silent}flapping = {{ high = 50, low = 25 }}\n"), 1, &["needs `quiet` in `flapping`"]);
+    with_signal(&format!("mode = \"occurrence\"\n{silent}"), 2, &["`silent_after`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
 fn an_input_says_all_that_its_format_needs() {
     with_input("format = \"text\"\n", 1, &["`[[input.pattern]]`"]);
     with_input("format = \"json\"\n", 1, &["json needs a `type`"]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stillhouse_core::columns::{Batch, Blobs, Reasons, TextColumn, Values, Verdicts, verdict};
 use stillhouse_core::event::Data;
 use stillhouse_core::gate::HELD_MAX;
-use stillhouse_core::plan::{FlappingPlan, TypePlan};
+use stillhouse_core::plan::{FlappingPlan, TypePlan, Weights};
 use stillhouse_core::rule::{Field, FieldKind, Judge, RuleId};
 use stillhouse_core::{Event, Plan};
 
@@ -328,7 +328,10 @@ fn a_deadline_that_has_passed_holds_nothing_back() {
 #[test]
 fn suppressed_flapping_ends_unheard() {
     let run = check(
-        |plan| plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) }),
+        |plan| {
+            plan.flapping =
+                Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) })
+        },
         seen(&[(0, UP), (1, DOWN), (2, UP)]),
         |asked| if asked.kind == "flapping.started" && asked.key == "k" { (verdict::SUPPRESS, 0, 0) } else { EMIT },
         &[
@@ -342,7 +345,10 @@ fn suppressed_flapping_ends_unheard() {
 #[test]
 fn flapping_whose_end_was_told_to_nobody_does_not_start_again() {
     check(
-        |plan| plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) }),
+        |plan| {
+            plan.flapping =
+                Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) })
+        },
         seen(&[(0, UP), (1, DOWN), (12, UP)]),
         |asked| if asked.kind == "flapping.stopped" { (verdict::SUPPRESS, 0, 0) } else { EMIT },
         &[

@@ -2,7 +2,7 @@
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan};
+use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
 
 use crate::chance::Chance;
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
@@ -42,7 +42,7 @@ fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
         let high_mpct = chance.pick(&[4_000, 10_000, 20_000, 50_000]);
         let low_mpct = high_mpct - chance.pick(&[0, 1, 1_000, 3_000]);
         let quiet_us = chance.pick(&[None, Some(3), Some(20), Some(60)]);
-        plan.flapping = Some(FlappingPlan { high_mpct, low_mpct, quiet_us });
+        plan.flapping = Some(FlappingPlan { weights: Weights::Nagios, high_mpct, low_mpct, quiet_us });
     }
     plan
 }

@@ -167,6 +167,22 @@ pub fn run_with(plan: &Arc<Plan>, stream: &Stream, division: Division, judge: &m
     Run { bytes: bytes(&events), events, ledger: core.ledger(), core }
 }
 
+/// Runs the core, divided in many ways that must not show, and compares what it tells.
+pub fn check_divided(plan: Plan, stream: &Stream, expected: &[&str]) -> Run {
+    let plan = Arc::new(plan);
+    let whole = run(&plan, stream, WHOLE);
+    assert_eq!(told(&whole.events), expected);
+    for shards in [1, 3] {
+        for (block_rows, entries) in [(1, 1), (2, 1), (3, 2), (5, 100)] {
+            let division = Division { shards, block_rows, entries };
+            let divided = run(&plan, stream, division);
+            assert_eq!(whole.bytes, divided.bytes, "{division:?}");
+            assert_eq!(whole.ledger, divided.ledger, "{division:?}");
+        }
+    }
+    whole
+}
+
 /// The events as they leave.
 pub fn bytes(events: &[Event]) -> String {
     let mut bytes = Vec::new();

@@ -3,11 +3,16 @@
 //! Signals come in order of event time. A timer of the entity that is due at the time of a signal
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
+mod confirm;
+mod flap;
+
+use self::confirm::Confirmed;
+use self::flap::Flap;
 use crate::dedupe::Seen;
-use crate::flapping::History;
+use crate::evidence::Evidence;
 use crate::ledger::Ledger;
 use crate::past::Correction;
-use crate::plan::{CLEAR, Mode, TypePlan};
+use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
 
 /// What a signal says, in the hands of its entity.
@@ -41,11 +46,17 @@ pub struct Input {
 }
 
 impl Input {
-    fn set(&mut self, seen: &Observation<'_>) {
+    pub(crate) fn set(&mut self, seen: &Observation<'_>) {
         self.source = seen.source;
         self.time_us = seen.time_us;
         self.id.clear();
         self.id.push_str(seen.id);
+    }
+
+    fn copy(&mut self, other: &Self) {
+        self.source = other.source;
+        self.time_us = other.time_us;
+        self.id.clone_from(&other.id);
     }
 }
 
@@ -113,7 +124,8 @@ pub struct Candidate {
     pub repeated: u64,
     /// States since the last event of this entity that did not last.
     pub blips: u64,
-    /// The flap score in thousandths of a percent, where the type detects flapping.
+    /// The flap score in thousandths of a percent, where the type detects flapping: of all weights, or
+    /// with damping of the cut, and then it may be above 100,000.
     pub score_mpct: Option<u32>,
     /// Signals that the ledger settles with this candidate.
     pub signals: u64,
@@ -145,18 +157,26 @@ struct Pending {
     last: Input,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Flap {
-    history: History,
-    fingerprint: Option<u64>,
-    last_us: i64,
-    /// Event time at which flapping started.
-    since_us: Option<i64>,
-    severity: u8,
-    inputs: u64,
-    signals: u64,
-    first: Input,
-    last: Input,
+/// What an entity waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// An unconfirmed problem is too old to count.
+    Evidence,
+    /// It no longer flaps.
+    Flapping,
+    /// The pending state has lasted.
+    Hold,
+    /// A problem that nobody has spoken of for long enough is over.
+    Clear,
+    /// It should have been observed.
+    Silence,
+    /// Nothing is left to know of it.
+    Forget,
+}
+
+/// The earlier of two timers, the first of equal ones.
+fn earlier(one: Option<(i64, Timer)>, other: Option<(i64, Timer)>) -> Option<(i64, Timer)> {
+    one.into_iter().chain(other).min_by_key(|&(due_us, _)| due_us)
 }
 
 /// One entity of one signal type.
@@ -178,6 +198,7 @@ pub struct Entity {
     repeated: u32,
     blips: u32,
     pending: Option<Box<Pending>>,
+    evidence: Option<Box<Evidence>>,
     flap: Option<Box<Flap>>,
     seen: Option<Box<Seen>>,
 }
@@ -190,48 +211,65 @@ impl Entity {
 
     /// Whether nothing is known of it, so that it can be forgotten.
     pub fn is_blank(&self) -> bool {
-        self.announced.is_none() && !self.is_pending() && self.flap.is_none() && self.seen.is_none()
+        let evidence = self.evidence.as_ref().is_some_and(|evidence| !evidence.is_empty());
+        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && self.seen.is_none()
     }
 
     /// Signals of it that are in no place of the ledger yet.
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
-        pending + self.flap.as_ref().map_or(0, |flap| flap.signals)
+        let evidence = self.evidence.as_ref().map_or(0, |evidence| evidence.open());
+        pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals())
     }
 
     /// When its next timer is due.
     pub fn due_us(&self, plan: &TypePlan) -> Option<i64> {
-        if let Some(flap) = &self.flap
-            && flap.since_us.is_some()
-        {
-            return plan.flapping?.quiet_us.map(|quiet_us| flap.last_us.saturating_add(quiet_us));
+        self.timer(plan).map(|(due_us, _)| due_us)
+    }
+
+    /// Its next timer: of those of equal time, evidence first.
+    fn timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
+        let evidence = self.evidence_due_us(plan).map(|due_us| (due_us, Timer::Evidence));
+        earlier(evidence, self.state_timer(plan))
+    }
+
+    /// What changes its state next. Silence is told of once nothing else is open.
+    fn state_timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
+        if let Some(flap) = self.flap.as_ref().filter(|flap| flap.is_active()) {
+            return flap.due_us(plan).map(|due_us| (due_us, Timer::Flapping));
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
-            return Some(pending.due_us);
+            return Some((pending.due_us, Timer::Hold));
         }
-        let (seen_us, after_us) = match plan.condition(self.announced.as_ref()?.state) {
-            Condition::Problem if plan.mode == Mode::State => {
-                (self.problem_us, plan.clear_after_us.get(usize::from(self.announced.as_ref()?.state)).copied()??)
+        let after = |from_us: i64, after_us: Option<i64>, timer| Some((from_us.saturating_add(after_us?), timer));
+        let forget = after(self.seen_us, Some(plan.forget_after_us), Timer::Forget);
+        let silence = plan.silent_after_us.filter(|_| plan.mode == Mode::State);
+        let silence = after(self.seen_us, silence, Timer::Silence);
+        let next = match &self.announced {
+            None if self.is_blank() => None,
+            Some(known) if self.is_problem(plan) && known.state != SILENT => {
+                let clear_after_us = plan.clear_after_us.get(usize::from(known.state)).copied().flatten();
+                earlier(after(self.problem_us, clear_after_us, Timer::Clear), silence)
             }
-            _ => (self.seen_us, plan.forget_after_us),
+            Some(known) if known.state != SILENT => earlier(silence, forget),
+            _ => forget,
         };
-        Some(seen_us.saturating_add(after_us).max(self.told_us))
+        next.map(|(due_us, timer)| (due_us.max(self.told_us), timer))
     }
 
     /// Fires the timers that are due at `to_us` or before.
     pub fn advance(&mut self, plan: &TypePlan, to_us: i64, out: &mut Effects) {
-        while let Some(due_us) = self.due_us(plan).filter(|&due_us| due_us <= to_us) {
-            if self.is_flapping() {
-                self.stop_flapping(plan, due_us, true, out);
-                if let Some(flap) = &mut self.flap {
-                    flap.history.clear();
+        while let Some((due_us, timer)) = self.timer(plan).filter(|&(due_us, _)| due_us <= to_us) {
+            match timer {
+                Timer::Evidence => self.expire_evidence(plan, due_us, out),
+                Timer::Flapping => self.stop_flapping(plan, due_us, true, out),
+                Timer::Hold => self.announce(plan, due_us, true, out),
+                Timer::Clear => {
+                    self.clear_evidence(out);
+                    self.turn(plan, CLEAR, 0, self.problem_us, due_us, out);
                 }
-            } else if self.is_pending() {
-                self.announce(plan, due_us, true, out);
-            } else if self.is_problem(plan) {
-                self.clear(plan, due_us, out);
-            } else {
-                self.forget();
+                Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
+                Timer::Forget => self.forget(out),
             }
         }
     }
@@ -241,7 +279,8 @@ impl Entity {
             && self.announced.as_ref().is_some_and(|standing| plan.condition(standing.state) == Condition::Problem)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, out: &mut Effects) {
+        self.clear_evidence(out);
         let key = std::mem::take(&mut self.key);
         *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, ..Self::default() };
     }
@@ -265,19 +304,33 @@ impl Entity {
             self.begin(plan, seen, 1);
             return self.announce(plan, seen.time_us, false, out);
         }
+        let gone = plan.condition(seen.state) == Condition::Gone;
+        let confirmed = if gone { Confirmed::Yes } else { self.confirm(plan, seen, out) };
+        if confirmed == Confirmed::No {
+            return;
+        }
         // While it flaps, a signal is settled when the flapping ends, not with a state.
         let counted = u64::from(!self.track_flapping(plan, seen, out));
-        match plan.condition(seen.state) {
-            Condition::Gone => self.end(plan, seen, counted, out),
-            _ => self.follow(plan, seen, counted, out),
+        if gone {
+            self.end(plan, seen, counted, out);
+        } else {
+            self.follow(plan, seen, counted, confirmed, out);
         }
-        if self.is_pending() && !self.is_flapping() && self.due_us(plan).is_some_and(|due_us| due_us <= seen.time_us) {
+        let due = self.pending.as_ref().is_some_and(|pending| pending.active && pending.due_us <= seen.time_us);
+        if due && !self.is_flapping() {
             self.announce(plan, seen.time_us, false, out);
         }
     }
 
     /// The hold: what differs from the announced state must last.
-    fn follow(&mut self, plan: &TypePlan, seen: &Observation<'_>, counted: u64, out: &mut Effects) {
+    fn follow(
+        &mut self,
+        plan: &TypePlan,
+        seen: &Observation<'_>,
+        counted: u64,
+        confirmed: Confirmed,
+        out: &mut Effects,
+    ) {
         if self.announced.as_ref().is_some_and(|announced| announced.fingerprint == seen.fingerprint) {
             self.cancel_pending(out);
             self.repeat(counted, out);
@@ -298,6 +351,9 @@ impl Entity {
         } else {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);
+            if confirmed == Confirmed::First {
+                self.support(plan, seen.time_us);
+            }
         }
     }
 
@@ -314,6 +370,19 @@ impl Entity {
         pending.last.set(seen);
     }
 
+    /// The evidence speaks for the pending state as well: it began with the oldest of it.
+    fn support(&mut self, plan: &TypePlan, now_us: i64) {
+        let Some(pending) = self.pending.as_mut() else { return };
+        let Some(support) = self.evidence.as_mut().and_then(|evidence| evidence.support()) else { return };
+        let hold_us = plan.hold_us(self.announced.as_ref().map(|announced| announced.state), pending.to.state);
+        pending.to.since_us = support.first.time_us;
+        pending.due_us = support.first.time_us.saturating_add(hold_us).max(now_us);
+        pending.severity = support.severity;
+        pending.inputs = support.inputs;
+        pending.signals += support.signals;
+        pending.first.copy(support.first);
+    }
+
     /// The entity is no more. That is news only if somebody was told of a problem.
     fn end(&mut self, plan: &TypePlan, seen: &Observation<'_>, counted: u64, out: &mut Effects) {
         let mut counted = counted;
@@ -322,13 +391,14 @@ impl Entity {
             counted = 0;
         }
         self.cancel_pending(out);
+        self.clear_evidence(out);
         if self.is_problem(plan) {
             self.begin(plan, seen, counted);
             self.announce(plan, seen.time_us, false, out);
         } else {
             out.ledger.settle(|ledger| &mut ledger.merged_repeated, counted);
         }
-        self.forget();
+        self.forget(out);
     }
 
     fn repeat(&mut self, counted: u64, out: &mut Effects) {
@@ -362,7 +432,7 @@ impl Entity {
             last: pending.last.clone(),
             repeated: u64::from(std::mem::take(&mut self.repeated)),
             blips: u64::from(std::mem::take(&mut self.blips)),
-            score_mpct: self.flap.as_ref().filter(|_| plan.flapping.is_some()).map(|flap| flap.history.score_mpct()),
+            score_mpct: self.flap.as_ref().and_then(|flap| flap.score_mpct(plan, time_us)),
             signals: pending.signals,
         };
         self.announced = Some(pending.to.clone());
@@ -370,105 +440,16 @@ impl Entity {
         out.candidates.push(candidate);
     }
 
-    /// A problem that nobody has spoken of for long enough is over.
-    fn clear(&mut self, plan: &TypePlan, due_us: i64, out: &mut Effects) {
-        let last = Input { source: u32::MAX, time_us: self.problem_us, id: String::new() };
-        let to = Standing {
-            state: CLEAR,
-            value: None,
-            fingerprint: crate::block::fingerprint(CLEAR, b""),
-            since_us: self.problem_us,
-        };
-        let cleared = Pending { active: true, to, due_us, first: last.clone(), last, ..Pending::default() };
-        self.pending = Some(Box::new(cleared));
+    /// Silence since `since_us` has turned the entity into `state`.
+    fn turn(&mut self, plan: &TypePlan, state: u8, severity: u8, since_us: i64, due_us: i64, out: &mut Effects) {
+        let last = Input { source: u32::MAX, time_us: since_us, id: String::new() };
+        let to = Standing { state, value: None, fingerprint: crate::block::fingerprint(state, b""), since_us };
+        let turned = Pending { active: true, to, due_us, severity, first: last.clone(), last, ..Pending::default() };
+        self.pending = Some(Box::new(turned));
         self.announce(plan, due_us, true, out);
-    }
-
-    /// Adds the observation to the history, starts and stops flapping. Whether the signal belongs
-    /// to flapping and is settled with it.
-    fn track_flapping(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) -> bool {
-        let Some(limits) = plan.flapping else { return false };
-        let flap = self.flap.get_or_insert_default();
-        if limits.quiet_us.is_some_and(|quiet_us| seen.time_us.saturating_sub(flap.last_us) >= quiet_us) {
-            flap.history.clear();
-        }
-        let changed = flap.fingerprint.replace(seen.fingerprint).is_some_and(|before| before != seen.fingerprint);
-        flap.history.push(changed);
-        flap.last_us = seen.time_us;
-        let score_mpct = flap.history.score_mpct();
-        if flap.since_us.is_some() {
-            flap.signals += 1;
-            flap.inputs += 1;
-            flap.severity = flap.severity.max(seen.severity);
-            flap.last.set(seen);
-            if score_mpct <= limits.low_mpct {
-                self.stop_flapping(plan, seen.time_us, false, out);
-            }
-            return true;
-        }
-        if score_mpct < limits.high_mpct {
-            return false;
-        }
-        flap.since_us = Some(seen.time_us);
-        flap.inputs = 1;
-        flap.severity = seen.severity;
-        flap.first.set(seen);
-        flap.last.set(seen);
-        // What was pending belongs to the flapping now.
-        flap.signals = self
-            .pending
-            .as_mut()
-            .filter(|pending| pending.active)
-            .map_or(0, |pending| std::mem::take(&mut pending.signals));
-        let candidate = self.flapping_candidate(Kind::FlappingStarted, Standing::of(seen), seen.time_us, false);
-        out.candidates.extend(candidate.map(|candidate| Candidate { signals: 1, ..candidate }));
-        true
-    }
-
-    fn stop_flapping(&mut self, plan: &TypePlan, time_us: i64, by_timer: bool, out: &mut Effects) {
-        let Some(since_us) = self.flap.as_ref().and_then(|flap| flap.since_us) else { return };
-        let stands = self.pending.as_ref().filter(|pending| pending.active).map(|pending| pending.to.clone());
-        let to = Standing { since_us, ..stands.or_else(|| self.announced.clone()).unwrap_or_default() };
-        let candidate = self.flapping_candidate(Kind::FlappingStopped, to, time_us, by_timer);
-        if let Some(flap) = &mut self.flap {
-            flap.since_us = None;
-            let signals = std::mem::take(&mut flap.signals);
-            out.candidates.extend(candidate.map(|candidate| Candidate { signals, ..candidate }));
-        }
-        self.told_us = time_us;
-        let from = self.announced.as_ref().map(|announced| announced.state);
-        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.active) {
-            let held_us = pending.to.since_us.saturating_add(plan.hold_us(from, pending.to.state));
-            pending.due_us = held_us.max(time_us);
-        }
-    }
-
-    fn flapping_candidate(&self, kind: Kind, to: Standing, time_us: i64, by_timer: bool) -> Option<Candidate> {
-        let flap = self.flap.as_ref()?;
-        Some(Candidate {
-            time_us,
-            by_timer,
-            kind,
-            signal_type: self.signal_type,
-            key: self.key.clone(),
-            from: self.announced.clone(),
-            to,
-            severity: flap.severity,
-            inputs: flap.inputs,
-            first: flap.first.clone(),
-            last: flap.last.clone(),
-            repeated: u64::from(self.repeated),
-            blips: u64::from(self.blips),
-            score_mpct: Some(flap.history.score_mpct()),
-            signals: 0,
-        })
     }
 
     fn is_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.active)
-    }
-
-    fn is_flapping(&self) -> bool {
-        self.flap.as_ref().is_some_and(|flap| flap.since_us.is_some())
     }
 }

@@ -6,8 +6,8 @@
 //! order of arrival within the allowed lateness.
 //!
 //! The way of a signal: [`block`] (mapped, in log order) → [`sequencer`] (duplicates by id, late,
-//! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`flapping`], hold-down and
-//! hold-open in [`entity`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
+//! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`evidence`], [`flapping`],
+//! hold-down and hold-open in [`entity`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
 //! [`step`] puts them together; [`ledger`] proves that no signal is lost.
 
 pub mod block;
@@ -16,6 +16,7 @@ pub mod dedupe;
 pub mod derive;
 pub mod entity;
 pub mod event;
+pub mod evidence;
 pub mod flapping;
 pub mod gate;
 pub mod ledger;

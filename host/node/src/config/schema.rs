@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::config::confirm::Confirm;
 use crate::config::duration::Duration;
+use crate::config::flapping::Flapping;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -159,7 +161,10 @@ pub struct Signal {
     pub hold_open: Option<Spanned<Duration>>,
     /// A problem that is not observed again for this long is over.
     pub clear_after: Option<Spanned<ClearAfter>>,
-    /// A healthy entity that is silent for this long is forgotten (30d).
+    /// A known entity that is not observed for this long is in the state `silent`, a problem; for
+    /// sources that speak again and again. Not with `clear_after`.
+    pub silent_after: Option<Spanned<Duration>>,
+    /// A healthy or silent entity that is not observed for this long is forgotten (30d).
     pub forget_after: Option<Spanned<Duration>>,
     /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
@@ -167,6 +172,8 @@ pub struct Signal {
     pub never_suppress: Option<Spanned<Severity>>,
     /// Deduplication by fingerprint.
     pub dedupe: Option<Spanned<Dedupe>>,
+    /// What must be observed before a problem is believed.
+    pub confirm: Option<Spanned<Confirm>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
 }
@@ -251,16 +258,4 @@ pub enum Against {
     Any,
     /// The last one only.
     Last,
-}
-
-/// `flapping`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flapping {
-    /// Starts at this score, in percent.
-    pub high: f64,
-    /// Stops at this score, in percent.
-    pub low: f64,
-    /// Stops after this silence, for sources that speak only of changes.
-    pub quiet: Option<Duration>,
 }
