@@ -100,10 +100,10 @@ fn decayed(value: u64, elapsed_us: i64, half_life_us: i64) -> u64 {
     for root in ROOTS {
         fraction <<= 1;
         if fraction >> 64 & 1 == 1 {
-            factor = factor * u128::from(root) >> 64;
+            factor = (factor * u128::from(root)) >> 64;
         }
     }
-    (u128::from(value) * factor >> 64 >> halves) as u64
+    ((u128::from(value) * factor) >> 64 >> halves) as u64
 }
 
 #[cfg(test)]
@@ -131,7 +131,7 @@ mod tests {
 
     /// The figure in thousandths, rounded down.
     fn thousandths(merit: Merit) -> u64 {
-        (u128::from(merit.value) * 1000 >> FRACTION) as u64
+        ((u128::from(merit.value) * 1000) >> FRACTION) as u64
     }
 
     #[test]
