@@ -24,6 +24,7 @@ mod plans;
 mod properties;
 mod recordings;
 mod silence;
+mod spread;
 mod stream;
 mod tidy;
 mod vectors;
