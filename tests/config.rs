@@ -97,6 +97,14 @@ fn silence_must_be_noticed_before_anything_else_comes_of_it() {
 }
 
 #[test]
+fn a_spread_is_a_number_of_sources() {
+    for spread in ["1", "33"] {
+        with_signal(&format!("spread = {spread}\n"), 1, &["`spread` is a number of sources, from 2 to 32"]);
+    }
+    with_signal("mode = \"occurrence\"\nspread = 3\n", 2, &["`spread`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
 fn an_input_says_all_that_its_format_needs() {
     with_input("format = \"text\"\n", 1, &["`[[input.pattern]]`"]);
     with_input("format = \"json\"\n", 1, &["json needs a `type`"]);

@@ -26,6 +26,7 @@ mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
 mod silence;
+mod spread;
 mod stream;
 mod tidy;
 mod vectors;

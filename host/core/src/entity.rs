@@ -5,15 +5,19 @@
 
 mod confirm;
 mod flap;
+mod spread;
 
 use self::confirm::Confirmed;
 use self::flap::Flap;
+use self::spread::Spread;
 use crate::dedupe::Seen;
 use crate::evidence::Evidence;
 use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
+
+pub use self::spread::SPREAD_MAX;
 
 /// What a signal says, in the hands of its entity.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +97,8 @@ pub enum Kind {
     FlappingStarted,
     /// It no longer flaps.
     FlappingStopped,
+    /// So many sources report its problem that it is not held back any more. No event of its own.
+    Spread,
 }
 
 /// An event that may leave, before its suppressor has judged it.
@@ -127,6 +133,8 @@ pub struct Candidate {
     /// The flap score in thousandths of a percent, where the type detects flapping: of all weights, or
     /// with damping of the cut, and then it may be above 100,000.
     pub score_mpct: Option<u32>,
+    /// How many sources have reported the problem, as far as the type counts them; 0 where it does not.
+    pub sources: u32,
     /// Signals that the ledger settles with this candidate.
     pub signals: u64,
 }
@@ -198,10 +206,20 @@ pub struct Entity {
     repeated: u32,
     blips: u32,
     pending: Option<Box<Pending>>,
-    evidence: Option<Box<Evidence>>,
     flap: Option<Box<Flap>>,
-    seen: Option<Box<Seen>>,
+    memory: Option<Box<Memory>>,
 }
+
+/// What operators remember that not every type has; there once one of them does.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    seen: Option<Seen>,
+    evidence: Option<Box<Evidence>>,
+    spread: Option<Box<Spread>>,
+}
+
+// There are millions of them, so what only some types need is boxed, and all of that together.
+const _: () = assert!(size_of::<Entity>() <= 136);
 
 impl Entity {
     /// An entity of which nothing is known.
@@ -211,14 +229,15 @@ impl Entity {
 
     /// Whether nothing is known of it, so that it can be forgotten.
     pub fn is_blank(&self) -> bool {
-        let evidence = self.evidence.as_ref().is_some_and(|evidence| !evidence.is_empty());
-        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && self.seen.is_none()
+        let evidence = self.evidence().is_some_and(|evidence| !evidence.is_empty());
+        let seen = self.memory.as_ref().is_some_and(|memory| memory.seen.is_some());
+        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen
     }
 
     /// Signals of it that are in no place of the ledger yet.
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
-        let evidence = self.evidence.as_ref().map_or(0, |evidence| evidence.open());
+        let evidence = self.evidence().map_or(0, Evidence::open);
         pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals())
     }
 
@@ -293,7 +312,7 @@ impl Entity {
             self.problem_us = seen.time_us;
         }
         if let Some(dedupe) = plan.dedupe {
-            let before = self.seen.get_or_insert_default();
+            let before = self.memory.get_or_insert_default().seen.get_or_insert_default();
             if before.is_duplicate(dedupe, seen.fingerprint, seen.time_us) {
                 out.ledger.settle(|ledger| &mut ledger.merged_fingerprint, 1);
                 self.repeated += 1;
@@ -334,6 +353,7 @@ impl Entity {
         if self.announced.as_ref().is_some_and(|announced| announced.fingerprint == seen.fingerprint) {
             self.cancel_pending(out);
             self.repeat(counted, out);
+            self.spread_announced(plan, seen, out);
         } else if self.announced.as_ref().is_none_or(|announced| announced.state == CLEAR)
             && plan.condition(seen.state) == Condition::Healthy
         {
@@ -348,6 +368,7 @@ impl Entity {
             pending.signals += counted;
             pending.severity = pending.severity.max(seen.severity);
             pending.last.set(seen);
+            self.spread_pending(plan, seen.source);
         } else {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);
@@ -368,19 +389,8 @@ impl Entity {
         pending.signals = counted;
         pending.first.set(seen);
         pending.last.set(seen);
-    }
-
-    /// The evidence speaks for the pending state as well: it began with the oldest of it.
-    fn support(&mut self, plan: &TypePlan, now_us: i64) {
-        let Some(pending) = self.pending.as_mut() else { return };
-        let Some(support) = self.evidence.as_mut().and_then(|evidence| evidence.support()) else { return };
-        let hold_us = plan.hold_us(self.announced.as_ref().map(|announced| announced.state), pending.to.state);
-        pending.to.since_us = support.first.time_us;
-        pending.due_us = support.first.time_us.saturating_add(hold_us).max(now_us);
-        pending.severity = support.severity;
-        pending.inputs = support.inputs;
-        pending.signals += support.signals;
-        pending.first.copy(support.first);
+        self.start_spread();
+        self.spread_pending(plan, seen.source);
     }
 
     /// The entity is no more. That is news only if somebody was told of a problem.
@@ -416,6 +426,7 @@ impl Entity {
 
     /// The pending state has lasted: it is what the entity is announced to be.
     fn announce(&mut self, plan: &TypePlan, time_us: i64, by_timer: bool, out: &mut Effects) {
+        let sources = self.announce_spread();
         let Some(pending) = self.pending.as_mut() else { return };
         pending.active = false;
         let candidate = Candidate {
@@ -433,6 +444,7 @@ impl Entity {
             repeated: u64::from(std::mem::take(&mut self.repeated)),
             blips: u64::from(std::mem::take(&mut self.blips)),
             score_mpct: self.flap.as_ref().and_then(|flap| flap.score_mpct(plan, time_us)),
+            sources,
             signals: pending.signals,
         };
         self.announced = Some(pending.to.clone());
@@ -446,6 +458,7 @@ impl Entity {
         let to = Standing { state, value: None, fingerprint: crate::block::fingerprint(state, b""), since_us };
         let turned = Pending { active: true, to, due_us, severity, first: last.clone(), last, ..Pending::default() };
         self.pending = Some(Box::new(turned));
+        self.start_spread();
         self.announce(plan, due_us, true, out);
     }
 

@@ -86,8 +86,8 @@ impl Gate {
     pub fn judge(&self, candidates: &[Candidate], exit: &mut Exit<'_>) -> Vec<Verdicts> {
         let mut verdicts = Vec::new();
         for signal_type in 0..exit.plan.types.len() as u16 {
-            let of_type: Vec<_> =
-                candidates.iter().filter(|candidate| candidate.signal_type == signal_type).map(|c| (c, 0)).collect();
+            let of_type = candidates.iter().filter(|candidate| candidate.signal_type == signal_type);
+            let of_type: Vec<_> = of_type.filter(|candidate| candidate.kind != Kind::Spread).map(|c| (c, 0)).collect();
             verdicts.push(ask(&of_type, signal_type, exit));
         }
         verdicts
@@ -96,6 +96,9 @@ impl Gate {
     /// Lets a candidate leave, or holds it back, as row `row` of the verdicts on its type says.
     pub fn pass(&mut self, candidate: Candidate, verdicts: &Verdicts, row: usize, exit: &mut Exit<'_>) {
         self.fire(candidate.time_us, exit);
+        if candidate.kind == Kind::Spread {
+            return;
+        }
         let slot = (candidate.signal_type, candidate.key.clone(), candidate.kind != Kind::StateChanged);
         let mut candidate = candidate;
         if let Some(held) = self.take(&slot) {
@@ -103,7 +106,7 @@ impl Gate {
                 // What is held is the end of the flapping before: nobody knows that it had ended.
                 Kind::FlappingStarted => true,
                 Kind::FlappingStopped => true,
-                Kind::StateChanged => {
+                Kind::StateChanged | Kind::Spread => {
                     let known = held.candidate.from.as_ref().map(|from| from.fingerprint);
                     let of_type = &exit.plan.types[slot.0 as usize];
                     let condition = of_type.condition(candidate.to.state);
@@ -285,6 +288,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::StateChanged => "stillhouse.state.changed",
         Kind::FlappingStarted => "stillhouse.flapping.started",
         Kind::FlappingStopped => "stillhouse.flapping.stopped",
+        Kind::Spread => "stillhouse.spread",
     }
 }
 

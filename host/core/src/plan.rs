@@ -76,6 +76,8 @@ pub struct TypePlan {
     pub flapping: Option<FlappingPlan>,
     /// Flap detection by damping; only where there is no `flapping`.
     pub damping: Option<DampingPlan>,
+    /// Once so many sources report a problem, up to [`crate::entity::SPREAD_MAX`], it is not held back.
+    pub spread: Option<u8>,
     /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
     pub correct_us: Option<i64>,
     /// No candidate is held back for longer, whatever its suppressor says.
@@ -206,6 +208,7 @@ impl TypePlan {
             confirm: None,
             flapping: None,
             damping: None,
+            spread: None,
             correct_us: None,
             suppress_max_us: DAY_US,
             never_suppress: 3,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::block::{Block, NO_TIME, NO_TYPE, Row};
 use crate::columns::outcome;
 use crate::derive::Derive;
-use crate::entity::Candidate;
+use crate::entity::{Candidate, Kind};
 use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
 use crate::gate::{Exit, Gate};
 use crate::ledger::Ledger;
@@ -213,7 +213,7 @@ impl Core {
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
             let signal_type = candidate.signal_type as usize;
             let row = rows[signal_type];
-            rows[signal_type] += 1;
+            rows[signal_type] += usize::from(candidate.kind != Kind::Spread);
             self.gate.pass(candidate, &verdicts[signal_type], row, &mut exit);
         }
         release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+use stillhouse_core::entity::SPREAD_MAX;
 use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, OrderPlan, SILENT, TypePlan};
 use stillhouse_core::rule::{Condition, RuleId, State};
 
@@ -234,6 +235,7 @@ impl SignalConfig {
                 ("hold_open", file.hold_open.as_ref().map(toml::Spanned::span)),
                 ("clear_after", file.clear_after.as_ref().map(toml::Spanned::span)),
                 ("silent_after", file.silent_after.as_ref().map(toml::Spanned::span)),
+                ("spread", file.spread.as_ref().map(toml::Spanned::span)),
                 ("confirm", file.confirm.as_ref().map(toml::Spanned::span)),
                 ("flapping", file.flapping.as_ref().map(toml::Spanned::span)),
             ];
@@ -253,6 +255,10 @@ impl SignalConfig {
             return Err(refuse(dedupe.span(), message));
         }
         file.confirm.as_ref().map(confirm::check).transpose()?;
+        if let Some(spread) = file.spread.as_ref().filter(|spread| !(2..=SPREAD_MAX as u64).contains(spread.get_ref()))
+        {
+            return Err(refuse(spread.span(), format!("`spread` is a number of sources, from 2 to {SPREAD_MAX}")));
+        }
         let (flapping, _) = file.flapping.as_ref().map(flapping::check).transpose()?.unwrap_or_default();
         if let Some(silent_after) = &file.silent_after {
             silence(&file, silent_after, flapping)?;
@@ -306,6 +312,7 @@ impl SignalConfig {
             confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
             flapping,
             damping,
+            spread: file.spread.as_ref().map(|spread| *spread.get_ref() as u8),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
             ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())

@@ -175,6 +175,7 @@ impl Entity {
             repeated: u64::from(self.repeated),
             blips: u64::from(self.blips),
             score_mpct: flap.score_mpct(plan, time_us),
+            sources: 0,
             signals: 0,
         })
     }

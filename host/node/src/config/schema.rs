@@ -166,6 +166,8 @@ pub struct Signal {
     pub silent_after: Option<Spanned<Duration>>,
     /// A healthy or silent entity that is not observed for this long is forgotten (30d).
     pub forget_after: Option<Spanned<Duration>>,
+    /// A problem that this many sources report (2 to 32) is not held back, whatever would hold it.
+    pub spread: Option<Spanned<u64>>,
     /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
     /// Events of at least this severity are never held back (critical).
