@@ -81,6 +81,8 @@ pub enum Kind {
     FlappingStarted,
     /// It no longer flaps.
     FlappingStopped,
+    /// So many distinct sources report its state that this is not held back any longer.
+    Spread,
 }
 
 /// An event that may leave, before its suppressor has judged it.
@@ -104,6 +106,8 @@ pub struct Candidate {
     pub severity: u8,
     /// How many signals speak for it.
     pub inputs: u64,
+    /// How many distinct sources report it, where the type counts them.
+    pub sources: u32,
     /// The first of them.
     pub first: Input,
     /// The last of them before the decision.
@@ -353,6 +357,7 @@ impl Entity {
             to: pending.to.clone(),
             severity: pending.severity,
             inputs: pending.inputs,
+            sources: 0,
             first: pending.first.clone(),
             last: pending.last.clone(),
             repeated: u64::from(std::mem::take(&mut self.repeated)),
@@ -450,6 +455,7 @@ impl Entity {
             to,
             severity: flap.severity,
             inputs: flap.inputs,
+            sources: 0,
             first: flap.first.clone(),
             last: flap.last.clone(),
             repeated: u64::from(self.repeated),

@@ -202,15 +202,11 @@ impl Core {
             derive: &mut self.derive,
             out,
         };
-        let verdicts = self.gate.judge(&candidates, &mut exit);
-        let mut rows = vec![0; self.plan.types.len()];
+        let mut batched = self.gate.judge(&candidates, &mut exit);
         for candidate in candidates {
             let place = (candidate.time_us, phase_of(&candidate));
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
-            let signal_type = candidate.signal_type as usize;
-            let row = rows[signal_type];
-            rows[signal_type] += 1;
-            self.gate.pass(candidate, &verdicts[signal_type], row, &mut exit);
+            self.gate.pass(candidate, &mut batched, &mut exit);
         }
         release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
@@ -277,7 +273,8 @@ impl Core {
 
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
-        self.sequencer.bounds()
+        let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
+        Bounds { memos_forgotten, changes_forgotten, ..self.sequencer.bounds() }
     }
 }
 

@@ -7,6 +7,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::duration::Duration;
+use crate::config::flood::Flood;
+use crate::config::inhibit::Inhibit;
+use crate::config::maintenance::Maintenance;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -21,6 +24,11 @@ pub struct File {
     /// `[[input]]`, in order; the first whose `files` match reads an input.
     #[serde(default)]
     pub input: Vec<Input>,
+    /// `[inhibit]`
+    pub inhibit: Option<Inhibit>,
+    /// `[[maintenance]]`
+    #[serde(default)]
+    pub maintenance: Vec<Maintenance>,
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
@@ -169,6 +177,10 @@ pub struct Signal {
     pub dedupe: Option<Spanned<Dedupe>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
+    /// How many events may leave at a time.
+    pub flood: Option<Spanned<Flood>>,
+    /// Whether it takes part in `[inhibit]`.
+    pub inhibit: Option<Spanned<bool>>,
 }
 
 /// A setting of a rule; it reaches the rule as text.
