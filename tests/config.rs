@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use stillhouse::config::{Config, Overrides};
+use stillhouse_core::plan::{FloodPlan, InhibitPlan, MaintenancePlan};
+use stillhouse_core::rule::RuleId;
 
 const INPUT: &str = "[[input]]\nformat = \"cloudevents\"\n";
 const SIGNAL: &str = "[signal.\"a.b\"]\nmapper = \"status\"\n";
@@ -67,6 +69,7 @@ fn combinations_that_make_no_sense_are_refused() {
         with_signal(&format!("{zero}\n"), 1, &["must be more than 0"]);
     }
     with_signal("suppress_max = \"1h\"\n", 1, &["`suppress_max` without a `suppressor`"]);
+    with_signal("never_suppress = \"error\"\n", 1, &["a `flood` limit or `[inhibit]`", "nothing is held back"]);
     with_signal("suppressor_settings = { windows = \"x\" }\n", 1, &["without a `suppressor`"]);
 }
 
@@ -128,4 +131,62 @@ fn event_time_has_all_that_its_format_needs() {
         |overrides: &Overrides| Config::parse(Path::new("x.toml"), text.clone(), overrides).map(|config| config.digest);
     let with_year = other(&year).expect("--year gives the year");
     assert_ne!(with_year, other(&Overrides { year: Some(2021) }).unwrap(), "what is overridden is in the digest");
+}
+
+#[test]
+fn limits_against_floods_are_whole() {
+    let flood = |lines: &str| format!("[signal.\"a.b\".flood]\n{lines}");
+    with_signal(&flood("per = \"1m\"\n"), 1, &["`flood` needs a limit", "`max`", "`per_source`"]);
+    with_signal(&flood("max = 5\n"), 1, &["missing field `per`"]);
+    with_signal(&flood("max = 0\nper = \"1m\"\n"), 2, &["`max` must be at least 1"]);
+    with_signal(&flood("per_source = 0\nper = \"1m\"\n"), 2, &["`per_source` must be at least 1"]);
+    with_signal(&flood("max = 5\nper = \"0s\"\n"), 3, &["length of a window", "more than 0"]);
+    with_signal(&flood("max = 5\nper_sorce = 3\n"), 3, &["did you mean `per_source`?"]);
+}
+
+#[test]
+fn inhibition_says_where_the_parents_are() {
+    let all = |lines: &str| format!("{INPUT}{SIGNAL}{lines}");
+    check(&all("inhibit = true\n"), 5, &["`inhibit = true` without `[inhibit]`", "`table` and `column`"]);
+    check(&all("[inhibit]\ntable = \"topology\"\n"), 5, &["missing field `column`"]);
+    check(&all("[inhibit]\ntable = \"\"\ncolumn = \"c\"\n"), 6, &["`table` is empty"]);
+    check(&all("[inhibit]\ntable = \"t\"\ncolumn = \"c\"\ngrace = 5\n"), 8, &["expected a string"]);
+}
+
+#[test]
+fn maintenance_has_a_beginning_and_an_end() {
+    let work = |keys: &str, from: &str, to: &str| {
+        format!("{INPUT}{SIGNAL}[[maintenance]]\nkeys = \"{keys}\"\nfrom = \"{from}\"\nto = \"{to}\"\n")
+    };
+    let (two, four) = ("2026-03-01T02:00:00Z", "2026-03-01T04:00:00Z");
+    check(&work("", two, four), 6, &["`keys` is empty", "`db-*`"]);
+    check(&work("*", "tonight", four), 7, &["`from` is a time", "got `tonight`", two]);
+    check(&work("*", "2026-03-01T02:00", four), 7, &["`from` is a time with its offset"]);
+    check(&work("*", four, two), 8, &["is not after `from`"]);
+    check(&work("*", two, two), 8, &["is not after `from`"]);
+}
+
+#[test]
+fn what_the_gate_is_told_is_what_the_file_says() {
+    let text = format!(
+        "{INPUT}{SIGNAL}inhibit = false\n[signal.\"a.c\"]\nmapper = \"status\"\nsuppress_max = \"1h\"\n\
+         [signal.\"a.c\".flood]\nmax = 5\nper_source = 2\nper = \"1m\"\n\
+         [inhibit]\ntable = \"topology\"\ncolumn = \"node\"\ngrace = \"30s\"\n\
+         [[maintenance]]\nkeys = \"db-*\"\nfrom = \"1970-01-01T00:00:01Z\"\nto = \"1970-01-01T01:00:02+01:00\"\n"
+    );
+    let parse = |text: String| Config::parse(Path::new("x.toml"), text, &Overrides::default()).expect("accepted");
+    let takes_part = |config: &Config| {
+        let mapper = RuleId { name: "status".into(), version: "1.0.0".into(), digest: "d".into() };
+        let plans = config.signals.iter().map(|signal| signal.plan(&mapper, &[]).expect("a plan"));
+        plans.map(|plan| (plan.inhibit, plan.flood)).collect::<Vec<_>>()
+    };
+    let config = parse(text.clone());
+    let flood = FloodPlan { max: Some(5), per_source: Some(2), per_us: 60_000_000 };
+    assert_eq!(takes_part(&config), [(false, None), (true, Some(flood))]);
+    let inhibit = InhibitPlan { table: "topology".into(), column: "node".into(), grace_us: 30_000_000 };
+    assert_eq!(config.inhibit, Some(inhibit));
+    let work = MaintenancePlan { keys: "db-*".into(), from_us: 1_000_000, to_us: 2_000_000 };
+    assert_eq!(config.maintenance, [work]);
+    let named = text.replace("inhibit = false", "inhibit = true").replace("[inhibit]", "[inhibit]\nall = false");
+    assert_eq!(takes_part(&parse(named)), [(true, None), (false, Some(flood))]);
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use stillhouse_core::block::{Block, Row, fingerprint, id_hash, key_hash};
 use stillhouse_core::columns::outcome;
-use stillhouse_core::event::{Change, Data, StateView};
+use stillhouse_core::event::{Change, Data, Flood, StateView};
 use stillhouse_core::rule::{Judge, NoJudge};
+use stillhouse_core::table::Table;
 use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
 
 /// One signal, mapped.
@@ -30,6 +31,7 @@ pub enum Item {
     Signal(Signal),
     SourceEnded(u32),
     Tick(i64),
+    Table(Arc<Table>),
 }
 
 /// A whole input.
@@ -111,6 +113,10 @@ impl Stream {
                 Item::Tick(now_us) => {
                     flush(&mut block, position, &mut entries);
                     entries.push(Entry::Tick(*now_us));
+                }
+                Item::Table(table) => {
+                    flush(&mut block, position, &mut entries);
+                    entries.push(Entry::Table(Arc::clone(table)));
                 }
             }
         }
@@ -213,10 +219,19 @@ fn tell(event: &Event) -> String {
             let deadline_us = held.deadline.0;
             format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_change(&held.candidate))
         }
+        Data::Flood(flood) => tell_flood(flood),
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
     };
     format!("{at} {kind} {key} {said}")
+}
+
+fn tell_flood(flood: &Flood) -> String {
+    let source = flood.source.as_deref().map_or(String::new(), |source| format!(" from {source}"));
+    let limit = format!("{}{source} in {} since {}", flood.max, flood.per_us, flood.since.0);
+    let Some(held) = &flood.withheld else { return limit };
+    let (candidates, ended, signals) = (held.candidates, held.ended, held.signals);
+    format!("{limit}: {candidates} withheld, {ended} ended, {signals} signals of {}", held.keys.join(" "))
 }
 
 fn tell_change(change: &Change) -> String {

@@ -39,6 +39,8 @@ pub enum Data {
     Change(Box<Change>),
     /// Of `stillhouse.suppressed`.
     Suppressed(Box<Suppressed>),
+    /// Of `stillhouse.flood.started` and `.stopped`.
+    Flood(Box<Flood>),
     /// Of `stillhouse.late`.
     Late(Box<Late>),
     /// Of `stillhouse.dead-letter`.
@@ -157,6 +159,8 @@ pub struct Suppressed {
     pub outcome: &'static str,
     /// Why.
     pub reason: Box<str>,
+    /// The suppressor that said so, or the host.
+    pub rule: HeldBy,
     /// When it leaves after all if its state still stands.
     pub deadline: Time,
     /// How long it was held back; only for `ended`.
@@ -166,6 +170,50 @@ pub struct Suppressed {
     pub kind: &'static str,
     /// What would have left.
     pub candidate: Change,
+}
+
+/// Who holds a candidate back.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum HeldBy {
+    /// A suppressor.
+    Rule(RuleView),
+    /// The host, for a flood or for a problem of the parent: the text `host`.
+    Host(&'static str),
+}
+
+/// More candidates than may leave in one window of event time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flood {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// The source, where the limit is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Box<str>>,
+    /// How many may leave in a window.
+    pub max: u32,
+    /// How long a window is.
+    pub per_us: i64,
+    /// When the first was held back.
+    pub since: Time,
+    /// What was held back until the flood was over; only for `stopped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
+    /// Digest of the configuration.
+    pub config: Box<str>,
+}
+
+/// What a flood held back.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Withheld {
+    /// How many candidates.
+    pub candidates: u64,
+    /// How many of them ended unheard; the others left, or something else holds them now.
+    pub ended: u64,
+    /// The signals of those that ended unheard.
+    pub signals: u64,
+    /// The first record keys.
+    pub keys: Vec<Box<str>>,
 }
 
 /// A signal that came after the watermark had passed.

@@ -2,6 +2,10 @@
 //!
 //! A plan is made once, from a configuration that was checked; the core trusts it.
 
+mod gate;
+
+pub use gate::{FloodPlan, InhibitPlan, MaintenancePlan};
+
 use crate::derive::DerivePlan;
 use crate::rule::{Condition, RuleId, State};
 
@@ -14,6 +18,10 @@ pub struct Plan {
     pub types: Vec<TypePlan>,
     /// What is made of distilled events.
     pub derive: DerivePlan,
+    /// Who is quiet while its parent has a problem; `None`: nobody.
+    pub inhibit: Option<InhibitPlan>,
+    /// When maintenance is.
+    pub maintenance: Vec<MaintenancePlan>,
     /// Digest of the configuration, as provenance shows it.
     pub config_digest: String,
 }
@@ -84,6 +92,11 @@ pub struct TypePlan {
     pub suppress_max_us: i64,
     /// A candidate of at least this severity leaves whatever its suppressor says.
     pub never_suppress: u8,
+    /// How many candidates may leave at a time.
+    pub flood: Option<FloodPlan>,
+    /// Whether its problems are held back while their parent has one, and hold those of their
+    /// children back; only with [`Plan::inhibit`].
+    pub inhibit: bool,
 }
 
 /// How observations are understood.
@@ -212,6 +225,8 @@ impl TypePlan {
             correct_us: None,
             suppress_max_us: DAY_US,
             never_suppress: 3,
+            flood: None,
+            inhibit: true,
             states,
         }
     }

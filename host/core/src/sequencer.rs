@@ -37,6 +37,10 @@ pub struct Bounds {
     pub forced: u64,
     /// How often ids were forgotten before their window had passed.
     pub ids_forgotten: u64,
+    /// How many memos of suppressors were forgotten because there were too many.
+    pub memos_forgotten: u64,
+    /// How many changes of entities were forgotten before suppressors could count them.
+    pub changes_forgotten: u64,
 }
 
 #[derive(Clone, Copy, Debug)]

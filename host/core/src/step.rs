@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::block::{Block, NO_TIME, NO_TYPE, Row};
 use crate::columns::outcome;
 use crate::derive::Derive;
-use crate::entity::{Candidate, Kind};
+use crate::entity::Candidate;
 use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
 use crate::gate::{Exit, Gate};
 use crate::ledger::Ledger;
@@ -206,15 +206,11 @@ impl Core {
             derive: &mut self.derive,
             out,
         };
-        let verdicts = self.gate.judge(&candidates, &mut exit);
-        let mut rows = vec![0; self.plan.types.len()];
+        let mut batched = self.gate.judge(&candidates, &mut exit);
         for candidate in candidates {
             let place = (candidate.time_us, phase_of(&candidate));
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
-            let signal_type = candidate.signal_type as usize;
-            let row = rows[signal_type];
-            rows[signal_type] += usize::from(candidate.kind != Kind::Spread);
-            self.gate.pass(candidate, &verdicts[signal_type], row, &mut exit);
+            self.gate.pass(candidate, &mut batched, &mut exit);
         }
         release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
@@ -281,7 +277,8 @@ impl Core {
 
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
-        self.sequencer.bounds()
+        let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
+        Bounds { memos_forgotten, changes_forgotten, ..self.sequencer.bounds() }
     }
 }
 

@@ -6,7 +6,10 @@
 pub mod confirm;
 pub mod duration;
 pub mod flapping;
+mod flood;
+mod inhibit;
 mod input;
+mod maintenance;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -15,7 +18,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use stillhouse_core::entity::SPREAD_MAX;
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, OrderPlan, SILENT, TypePlan};
+use stillhouse_core::plan::{
+    Against, DedupePlan, FlappingPlan, FloodPlan, InhibitPlan, MaintenancePlan, Mode, OrderPlan, SILENT, TypePlan,
+};
 use stillhouse_core::rule::{Condition, RuleId, State};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
@@ -64,6 +69,10 @@ pub struct Config {
     pub inputs: Vec<InputConfig>,
     /// The signal types, by name.
     pub signals: Vec<SignalConfig>,
+    /// Who is quiet while its parent has a problem.
+    pub inhibit: Option<InhibitPlan>,
+    /// When maintenance is.
+    pub maintenance: Vec<MaintenancePlan>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -80,6 +89,8 @@ pub struct SignalConfig {
     pub mapper: RuleRef,
     /// The suppressor, if there is one.
     pub suppressor: Option<RuleRef>,
+    flood: Option<FloodPlan>,
+    inhibit: bool,
     file: schema::Signal,
 }
 
@@ -160,7 +171,7 @@ impl Config {
         }
         let mut signals = Vec::new();
         for (name, signal) in file.signal {
-            signals.push(SignalConfig::check(name.into_inner(), signal)?);
+            signals.push(SignalConfig::check(name.into_inner(), signal, file.inhibit.as_ref())?);
         }
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
@@ -176,6 +187,8 @@ impl Config {
             order: order(file.order)?,
             inputs,
             signals,
+            inhibit: file.inhibit.as_ref().map(inhibit::check).transpose()?,
+            maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),
@@ -212,19 +225,27 @@ fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {
 }
 
 impl SignalConfig {
-    fn check(name: String, file: schema::Signal) -> Result<Self, Refusal> {
+    fn check(name: String, file: schema::Signal, parents: Option<&inhibit::Inhibit>) -> Result<Self, Refusal> {
         let settings = |given: &BTreeMap<String, schema::Setting>| {
             given.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
         };
-        let of_suppressor = [
-            ("suppressor_settings", file.suppressor_settings.as_ref().map(toml::Spanned::span)),
+        let flood = file.flood.as_ref().map(flood::check).transpose()?;
+        let inhibit = inhibit::takes_part(file.inhibit.as_ref(), parents)?;
+        if let Some(settings) = file.suppressor_settings.as_ref().filter(|_| file.suppressor.is_none()) {
+            return Err(refuse(settings.span(), "`suppressor_settings` without a `suppressor`"));
+        }
+        let bounds = [
             ("suppress_max", file.suppress_max.as_ref().map(toml::Spanned::span)),
             ("never_suppress", file.never_suppress.as_ref().map(toml::Spanned::span)),
         ];
-        if let Some((key, span)) = of_suppressor.into_iter().find_map(|(key, span)| Some((key, span?)))
+        if let Some((key, span)) = bounds.into_iter().find_map(|(key, span)| Some((key, span?)))
             && file.suppressor.is_none()
+            && flood.is_none()
+            && !inhibit
         {
-            return Err(refuse(span, format!("`{key}` without a `suppressor`")));
+            let message =
+                format!("`{key}` without a `suppressor`, a `flood` limit or `[inhibit]`: nothing is held back");
+            return Err(refuse(span, message));
         }
         if let Some((key, span)) = never(&file) {
             return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));
@@ -273,7 +294,7 @@ impl SignalConfig {
             settings: file.suppressor_settings.as_ref().map(|given| settings(given.get_ref())).unwrap_or_default(),
             span: rule.span(),
         });
-        Ok(Self { name, mapper, suppressor, file })
+        Ok(Self { name, mapper, suppressor, flood, inhibit, file })
     }
 
     /// The plan for this type, now that its mapper is known.
@@ -315,6 +336,8 @@ impl SignalConfig {
             spread: file.spread.as_ref().map(|spread| *spread.get_ref() as u8),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
+            flood: self.flood,
+            inhibit: self.inhibit,
             ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())
         })
     }

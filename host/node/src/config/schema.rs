@@ -9,6 +9,9 @@ use toml::Spanned;
 use crate::config::confirm::Confirm;
 use crate::config::duration::Duration;
 use crate::config::flapping::Flapping;
+use crate::config::flood::Flood;
+use crate::config::inhibit::Inhibit;
+use crate::config::maintenance::Maintenance;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -23,6 +26,11 @@ pub struct File {
     /// `[[input]]`, in order; the first whose `files` match reads an input.
     #[serde(default)]
     pub input: Vec<Input>,
+    /// `[inhibit]`
+    pub inhibit: Option<Inhibit>,
+    /// `[[maintenance]]`
+    #[serde(default)]
+    pub maintenance: Vec<Maintenance>,
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
@@ -178,6 +186,10 @@ pub struct Signal {
     pub confirm: Option<Spanned<Confirm>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
+    /// How many events may leave at a time.
+    pub flood: Option<Spanned<Flood>>,
+    /// Whether it takes part in `[inhibit]`.
+    pub inhibit: Option<Spanned<bool>>,
 }
 
 /// A setting of a rule; it reaches the rule as text.
