@@ -108,6 +108,37 @@ fn a_spread_is_a_number_of_sources() {
 }
 
 #[test]
+fn windows_are_refused_where_they_make_no_sense() {
+    let window = |lines: &str| format!("mode = \"window\"\n[signal.\"a.b\".window]\n{lines}");
+    let with_window = |lines: &str, line: usize, words: &[&str]| with_signal(&window(lines), 2 + line, words);
+    with_signal("mode = \"windows\"\n", 1, &["did you mean `window`?"]);
+    with_signal("mode = \"window\"\n", 0, &["needs a window", "`[signal.\"TYPE\".window]`"]);
+    let without_mode = ["needs `mode = \"window\"`", "here it is `mode = \"state\"`"];
+    with_signal("[signal.\"a.b\".window]\ngap = \"5m\"\n", 1, &without_mode);
+    with_signal("mode = \"window\"\nhold_down = \"1s\"\nwindow = { gap = \"5m\" }\n", 2, &["`hold_down`"]);
+    with_window("gpa = \"5m\"\n", 1, &["unknown key `gpa`", "did you mean `gap`?"]);
+    with_window("every = \"5m\"\n", 0, &["needs `gap` (session), `size` (tumbling), or `size` and `every` (sliding)"]);
+    with_window("gap = \"5m\"\nsize = \"5m\"\n", 0, &["leave one of the two out"]);
+    for key in ["gap", "size", "every", "max"] {
+        with_window(&format!("{key} = \"0s\"\n"), 1, &[&format!("`{key}` must be more than 0")]);
+        with_window(&format!("{key} = \"367d\"\n"), 1, &[&format!("`{key}` must be at most 366d")]);
+    }
+    with_window("size = \"60s\"\nevery = \"7s\"\n", 2, &["`size` is 8.57", "times `every`", "a whole number"]);
+    with_window("size = \"5s\"\nevery = \"10s\"\n", 2, &["`size` is 0.5 times `every`"]);
+    with_window("size = \"1h\"\nevery = \"1s\"\n", 2, &["`size` is 3600 times `every`", "at most 1000"]);
+    with_window("size = \"1h\"\nmax = \"1d\"\n", 2, &["`max` is for sessions and sliding windows"]);
+    with_window("gap = \"5m\"\nmax = \"1m\"\n", 2, &["`max`", "shorter than `gap`"]);
+    with_window("size = \"2d\"\nevery = \"1d\"\n", 0, &["`max` (1d unless given) is shorter than `size`"]);
+    with_window("gap = \"5m\"\ncount = 0\n", 2, &["`count` must be at least 1"]);
+    with_window("gap = \"5m\"\nsources = 65\n", 2, &["`sources` must be from 1 to 64, got 65"]);
+    with_window("gap = \"5m\"\nvalues = 0\n", 2, &["`values` must be from 1 to 64, got 0"]);
+    for lines in ["gap = \"5m\"\n", "size = \"1h\"\ncount = 3\nearly = true\n", "size = \"1h\"\nevery = \"5m\"\n"] {
+        let text = format!("{INPUT}{SIGNAL}{}", window(lines));
+        assert!(Config::parse(Path::new("x.toml"), text, &Overrides::default()).is_ok(), "{lines}");
+    }
+}
+
+#[test]
 fn an_input_says_all_that_its_format_needs() {
     with_input("format = \"text\"\n", 1, &["`[[input.pattern]]`"]);
     with_input("format = \"json\"\n", 1, &["json needs a `type`"]);

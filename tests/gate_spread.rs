@@ -35,6 +35,7 @@ fn candidate(time_us: i64, key: &str, kind: Kind, state: u8, sources: u32) -> Ca
         blips: 0,
         score_mpct: None,
         signals,
+        window: None,
     }
 }
 

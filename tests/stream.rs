@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stillhouse_core::block::{Block, Row, fingerprint, id_hash, key_hash};
 use stillhouse_core::columns::outcome;
-use stillhouse_core::event::{Change, Data, Flood, StateView};
+use stillhouse_core::event::{Change, Data, Flood, Judgement, StateView, Windowed};
 use stillhouse_core::rule::{Judge, NoJudge};
 use stillhouse_core::table::Table;
 use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
@@ -207,23 +207,35 @@ fn tell(event: &Event) -> String {
     let kind = event.kind.trim_start_matches("stillhouse.");
     let at = event.time.map_or("never".into(), |time| time.0.to_string());
     let key = event.subject.as_deref().unwrap_or("-");
-    let said = match &event.data {
-        Data::Change(change) => match &change.judgement {
-            Some(judgement) => {
-                format!("{} {} after {}", tell_change(change), judgement.outcome, judgement.held_back_us)
-            }
-            None => tell_change(change),
-        },
+    format!("{at} {kind} {key} {}", tell_data(&event.data))
+}
+
+fn tell_data(data: &Data) -> String {
+    match data {
+        Data::Change(change) => tell_change(change) + &tell_judgement(change.judgement.as_ref()),
+        Data::Window(window) => tell_window(window) + &tell_judgement(window.judgement.as_ref()),
         Data::Suppressed(held) => {
             let after = held.held_back_us.map_or(String::new(), |us| format!(" after {us}"));
             let deadline_us = held.deadline.0;
-            format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_change(&held.candidate))
+            format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_data(&held.candidate))
         }
         Data::Flood(flood) => tell_flood(flood),
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
-    };
-    format!("{at} {kind} {key} {said}")
+    }
+}
+
+fn tell_judgement(judgement: Option<&Judgement>) -> String {
+    judgement.map_or(String::new(), |said| format!(" {} after {}", said.outcome, said.held_back_us))
+}
+
+fn tell_window(window: &Windowed) -> String {
+    let counts = window.counts;
+    let end = window.window.end.map_or("..".into(), |end| end.0.to_string());
+    let span = format!("{} [{},{end})", window.window.kind, window.window.start.0);
+    let more = if counts.at_least { "+" } else { "" };
+    let counts = format!("inputs {} sources {} values {}{more}", counts.inputs, counts.sources, counts.values);
+    format!("{span} {counts} revision {}", window.revision)
 }
 
 fn tell_flood(flood: &Flood) -> String {

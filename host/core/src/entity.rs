@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
+use crate::window::{Counted, Owner, Window};
 
 pub use self::spread::SPREAD_MAX;
 
@@ -97,6 +98,10 @@ pub enum Kind {
     FlappingStarted,
     /// It no longer flaps.
     FlappingStopped,
+    /// A window of it is news before it ends.
+    WindowOpened,
+    /// A window of it that is news has ended.
+    WindowClosed,
     /// So many sources report its problem that it is not held back any more. No event of its own.
     Spread,
 }
@@ -137,6 +142,8 @@ pub struct Candidate {
     pub sources: u32,
     /// Signals that the ledger settles with this candidate.
     pub signals: u64,
+    /// Of a window.
+    pub window: Option<Box<Counted>>,
 }
 
 /// Where an entity puts its candidates and its books.
@@ -178,6 +185,8 @@ enum Timer {
     Clear,
     /// It should have been observed.
     Silence,
+    /// A window ends.
+    Window,
     /// Nothing is left to know of it.
     Forget,
 }
@@ -216,6 +225,7 @@ struct Memory {
     seen: Option<Seen>,
     evidence: Option<Box<Evidence>>,
     spread: Option<Box<Spread>>,
+    window: Window,
 }
 
 // There are millions of them, so what only some types need is boxed, and all of that together.
@@ -229,6 +239,12 @@ impl Entity {
 
     /// Whether nothing is known of it, so that it can be forgotten.
     pub fn is_blank(&self) -> bool {
+        let window = self.memory.as_ref().is_some_and(|memory| !memory.window.is_idle());
+        !window && self.is_forgotten()
+    }
+
+    /// Whether nothing is known of it but what is in its windows, which end by themselves.
+    fn is_forgotten(&self) -> bool {
         let evidence = self.evidence().is_some_and(|evidence| !evidence.is_empty());
         let seen = self.memory.as_ref().is_some_and(|memory| memory.seen.is_some());
         self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen
@@ -238,7 +254,8 @@ impl Entity {
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
         let evidence = self.evidence().map_or(0, Evidence::open);
-        pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals())
+        let window = self.memory.as_ref().map_or(0, |memory| memory.window.open());
+        pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals()) + window
     }
 
     /// When its next timer is due.
@@ -249,7 +266,9 @@ impl Entity {
     /// Its next timer: of those of equal time, evidence first.
     fn timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
         let evidence = self.evidence_due_us(plan).map(|due_us| (due_us, Timer::Evidence));
-        earlier(evidence, self.state_timer(plan))
+        let window = self.memory.as_ref().and_then(|memory| memory.window.due_us());
+        let window = window.map(|due_us| (due_us, Timer::Window));
+        earlier(window, earlier(evidence, self.state_timer(plan)))
     }
 
     /// What changes its state next. Silence is told of once nothing else is open.
@@ -265,7 +284,7 @@ impl Entity {
         let silence = plan.silent_after_us.filter(|_| plan.mode == Mode::State);
         let silence = after(self.seen_us, silence, Timer::Silence);
         let next = match &self.announced {
-            None if self.is_blank() => None,
+            None if self.is_forgotten() => None,
             Some(known) if self.is_problem(plan) && known.state != SILENT => {
                 let clear_after_us = plan.clear_after_us.get(usize::from(known.state)).copied().flatten();
                 earlier(after(self.problem_us, clear_after_us, Timer::Clear), silence)
@@ -288,8 +307,15 @@ impl Entity {
                     self.turn(plan, CLEAR, 0, self.problem_us, due_us, out);
                 }
                 Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
+                Timer::Window => self.fire_window(plan, out),
                 Timer::Forget => self.forget(out),
             }
+        }
+    }
+
+    fn fire_window(&mut self, plan: &TypePlan, out: &mut Effects) {
+        if let (Mode::Window(window), Some(memory)) = (&plan.mode, &mut self.memory) {
+            memory.window.fire(Owner { plan: window, signal_type: self.signal_type, key: &self.key }, out);
         }
     }
 
@@ -301,7 +327,10 @@ impl Entity {
     fn forget(&mut self, out: &mut Effects) {
         self.clear_evidence(out);
         let key = std::mem::take(&mut self.key);
-        *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, ..Self::default() };
+        // Windows end by themselves.
+        let window = self.memory.take().map(|memory| memory.window).filter(|window| !window.is_idle());
+        let memory = window.map(|window| Box::new(Memory { window, ..Memory::default() }));
+        *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, memory, ..Self::default() };
     }
 
     /// Takes in the next observation.
@@ -318,6 +347,11 @@ impl Entity {
                 self.repeated += 1;
                 return;
             }
+        }
+        if let Mode::Window(window) = &plan.mode {
+            let owner = Owner { plan: window, signal_type: self.signal_type, key: &self.key };
+            let memory = self.memory.get_or_insert_default();
+            return memory.window.observe(owner, plan.condition(seen.state), seen, out);
         }
         if plan.mode == Mode::Occurrence {
             self.begin(plan, seen, 1);
@@ -446,6 +480,7 @@ impl Entity {
             score_mpct: self.flap.as_ref().and_then(|flap| flap.score_mpct(plan, time_us)),
             sources,
             signals: pending.signals,
+            window: None,
         };
         self.announced = Some(pending.to.clone());
         self.told_us = time_us;

@@ -37,6 +37,8 @@ pub struct Event {
 pub enum Data {
     /// Of `stillhouse.state.changed`, `.flapping.started` and `.flapping.stopped`.
     Change(Box<Change>),
+    /// Of `stillhouse.window.opened` and `.closed`.
+    Window(Box<Windowed>),
     /// Of `stillhouse.suppressed`.
     Suppressed(Box<Suppressed>),
     /// Of `stillhouse.flood.started` and `.stopped`.
@@ -96,6 +98,55 @@ pub struct Counts {
     pub repeated: u64,
     /// States since the last event of the entity that did not last.
     pub blips: u64,
+}
+
+/// What a window of an entity came to: early, or at its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Windowed {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// From when to when.
+    pub window: WindowView,
+    /// What was in it.
+    pub counts: WindowCounts,
+    /// The greatest of its observations: `info`, `warning`, `error` or `critical`.
+    pub severity: &'static str,
+    /// 1 for the first result of a window, 2 for the one that corrects it.
+    pub revision: u32,
+    /// The id of the event that this one corrects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Box<str>>,
+    /// What its suppressor said, where it did not leave at once and unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// A window as events show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct WindowView {
+    /// `session`, `tumbling` or `sliding`.
+    pub kind: &'static str,
+    /// When it began.
+    pub start: Time,
+    /// The first moment that is no longer in it; only at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+}
+
+/// What was in a window.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WindowCounts {
+    /// Observations of a problem.
+    pub inputs: u64,
+    /// Distinct sources of them.
+    pub sources: usize,
+    /// Distinct values of them.
+    pub values: usize,
+    /// There were more sources or values than [`crate::window::DISTINCT_MAX`]; that many is a least.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
 }
 
 /// What a suppressor said of a candidate.
@@ -169,7 +220,7 @@ pub struct Suppressed {
     /// The type that the event would have had.
     pub kind: &'static str,
     /// What would have left.
-    pub candidate: Change,
+    pub candidate: Data,
 }
 
 /// Who holds a candidate back.

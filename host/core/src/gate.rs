@@ -194,11 +194,12 @@ impl Gate {
         match candidate.kind {
             Kind::FlappingStarted => self.park(&mut candidate),
             Kind::FlappingStopped => self.resume(&mut candidate, exit.plan),
-            Kind::StateChanged | Kind::Spread => {}
+            _ => {}
         }
         if let Some(held) = before.or_else(|| self.take(&slot)) {
             let back = is_back(&held.candidate, &candidate, &exit.plan.types[slot.0 as usize]);
             candidate.from = held.candidate.from.clone();
+            first_word(&mut candidate, &held.candidate);
             self.end(held, now_us, exit);
             if back {
                 // Nobody was told of the state that ends here, so its end is no news either.
@@ -441,7 +442,7 @@ fn table_us(candidate: &Candidate) -> i64 {
 
 fn is_about_flapping(kind: Kind) -> bool {
     match kind {
-        Kind::StateChanged | Kind::Spread => false,
+        Kind::StateChanged | Kind::Spread | Kind::WindowOpened | Kind::WindowClosed => false,
         Kind::FlappingStarted | Kind::FlappingStopped => true,
     }
 }
@@ -454,7 +455,7 @@ fn state_slot(candidate: &Candidate) -> Slot {
 fn is_problem(candidate: &Candidate, plan: &TypePlan) -> bool {
     match candidate.kind {
         Kind::FlappingStarted => true,
-        Kind::FlappingStopped => false,
+        Kind::FlappingStopped | Kind::WindowOpened | Kind::WindowClosed => false,
         Kind::StateChanged | Kind::Spread => plan.condition(candidate.to.state) == Condition::Problem,
     }
 }
@@ -488,6 +489,7 @@ fn is_back(held: &Candidate, next: &Candidate, plan: &TypePlan) -> bool {
         Kind::FlappingStarted | Kind::FlappingStopped => true,
         // An occurrence is news even if it says what one before it said.
         _ if plan.mode == Mode::Occurrence => false,
+        Kind::WindowOpened | Kind::WindowClosed => false,
         Kind::StateChanged | Kind::Spread => {
             let condition = plan.condition(next.to.state);
             let known = held.from.as_ref();
@@ -497,5 +499,12 @@ fn is_back(held: &Candidate, next: &Candidate, plan: &TypePlan) -> bool {
                 || known.is_none_or(|known| known.state == CLEAR) && condition != Condition::Problem
                 || from != Some(Condition::Problem) && over
         }
+    }
+}
+
+/// Nobody has heard of the early result of this window, so there is nothing to supersede.
+fn first_word(candidate: &mut Candidate, held: &Candidate) {
+    if let Some(counted) = candidate.window.as_mut().filter(|_| held.kind == Kind::WindowOpened) {
+        counted.told_early = false;
     }
 }

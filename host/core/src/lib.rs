@@ -7,7 +7,7 @@
 //!
 //! The way of a signal: [`block`] (mapped, in log order) → [`sequencer`] (duplicates by id, late,
 //! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`evidence`], [`flapping`],
-//! hold-down and hold-open in [`entity`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
+//! hold-down and hold-open in [`entity`], or [`window`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
 //! [`step`] puts them together; [`ledger`] proves that no signal is lost.
 
 pub mod block;
@@ -30,6 +30,7 @@ pub mod slab;
 pub mod step;
 pub mod table;
 pub mod timers;
+pub mod window;
 
 pub use block::{Block, Row, Span};
 pub use event::Event;

@@ -8,6 +8,7 @@ pub use gate::{FloodPlan, InhibitPlan, MaintenancePlan};
 
 use crate::derive::DerivePlan;
 use crate::rule::{Condition, RuleId, State};
+use crate::window::WindowPlan;
 
 /// All that the core is told before the first entry.
 #[derive(Clone, Debug, Default)]
@@ -106,6 +107,8 @@ pub enum Mode {
     State,
     /// Every observation that survives deduplication is a candidate.
     Occurrence,
+    /// Problems that fall together in a window are one candidate.
+    Window(WindowPlan),
 }
 
 /// Deduplication by fingerprint, in a window that an equal signal extends.

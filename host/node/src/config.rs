@@ -11,6 +11,7 @@ mod inhibit;
 mod input;
 mod maintenance;
 pub mod schema;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -250,7 +251,8 @@ impl SignalConfig {
         if let Some((key, span)) = never(&file) {
             return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));
         }
-        if file.mode == schema::Mode::Occurrence {
+        window::check(&file)?;
+        if file.mode != schema::Mode::State {
             let lasting = [
                 ("hold_down", file.hold_down.as_ref().map(toml::Spanned::span)),
                 ("hold_open", file.hold_open.as_ref().map(toml::Spanned::span)),
@@ -262,7 +264,8 @@ impl SignalConfig {
             ];
             if let Some((key, span)) = lasting.into_iter().find_map(|(key, span)| Some((key, span?))) {
                 let message = format!(
-                    "`{key}` is about states that last; `mode = \"occurrence\"` has none: leave one of the two out"
+                    "`{key}` is about states that last; `mode = \"{}\"` has none: leave one of the two out",
+                    file.mode.name()
                 );
                 return Err(refuse(span, message));
             }
@@ -317,6 +320,7 @@ impl SignalConfig {
             mode: match file.mode {
                 schema::Mode::State => Mode::State,
                 schema::Mode::Occurrence => Mode::Occurrence,
+                schema::Mode::Window => Mode::Window(window::plan(file)?),
             },
             hold_down_us: us(&file.hold_down, 0),
             hold_open_us: us(&file.hold_open, 0),
@@ -326,7 +330,9 @@ impl SignalConfig {
             dedupe: file.dedupe.as_ref().map(|dedupe| DedupePlan {
                 window_us: dedupe.get_ref().window.0,
                 against: match (dedupe.get_ref().against, file.mode) {
-                    (Some(schema::Against::Any), _) | (None, schema::Mode::Occurrence) => Against::Any,
+                    (Some(schema::Against::Any), _) | (None, schema::Mode::Occurrence | schema::Mode::Window) => {
+                        Against::Any
+                    }
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),

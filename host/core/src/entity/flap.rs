@@ -177,6 +177,7 @@ impl Entity {
             score_mpct: flap.score_mpct(plan, time_us),
             sources: 0,
             signals: 0,
+            window: None,
         })
     }
 

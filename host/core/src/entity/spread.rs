@@ -86,6 +86,7 @@ impl Entity {
             repeated: 0,
             blips: 0,
             score_mpct: None,
+            window: None,
             sources: u32::from(enough),
             signals: 0,
         });

@@ -3,9 +3,10 @@
 use super::{Cause, Exit, Gate, HELD_MAX, Held, Slot, Timer, as_known};
 use crate::entity::{Candidate, Input, Kind, Standing};
 use crate::event::{
-    Change, Counts, Data, Event, HeldBy, Judgement, Provenance, Source, StateView, Suppressed, Time, id_of,
-    severity_name,
+    Change, Counts, Data, Event, HeldBy, Judgement, Provenance, Source, StateView, Suppressed, Time, WindowCounts,
+    WindowView, Windowed, id_of, severity_name,
 };
+use crate::window::{Counted, result_id};
 
 impl Gate {
     /// Holds a candidate back, says so, and sets the timers that end that.
@@ -89,8 +90,11 @@ impl Gate {
             self.timers.insert((end_us, Timer::Grace(candidate.key.clone())));
         }
         let kind = kind_name(candidate.kind);
-        let id = id_of(&[kind.as_bytes(), &identity(&candidate), &now_us.to_le_bytes()]);
-        let data = Data::Change(Box::new(change(&candidate, judgement, exit)));
+        let id = match &candidate.window {
+            Some(counted) => result_id(kind, &candidate, counted),
+            None => id_of(&[kind.as_bytes(), &identity(&candidate), &now_us.to_le_bytes()]),
+        };
+        let data = data(&candidate, judgement, exit);
         exit.emit(now_us, Event::new(kind, id, Some(candidate.key), Some(Time(now_us)), data));
     }
 }
@@ -109,7 +113,7 @@ fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Op
         deadline: Time(held.deadline_us),
         held_back_us,
         kind,
-        candidate: change(&held.candidate, None, exit),
+        candidate: data(&held.candidate, None, exit),
     };
     let data = Data::Suppressed(Box::new(data));
     Event::new("stillhouse.suppressed", id, Some(held.candidate.key.clone()), Some(Time(time_us)), data)
@@ -129,18 +133,39 @@ fn identity(candidate: &Candidate) -> Vec<u8> {
     bytes
 }
 
+/// What an event about a candidate says.
+pub(super) fn data(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) -> Data {
+    match &candidate.window {
+        Some(counted) => Data::Window(Box::new(windowed(candidate, counted, judgement, exit))),
+        None => Data::Change(Box::new(change(candidate, judgement, exit))),
+    }
+}
+
+fn windowed(candidate: &Candidate, counted: &Counted, judgement: Option<Judgement>, exit: &Exit<'_>) -> Windowed {
+    let plan = &exit.plan.types[candidate.signal_type as usize];
+    let early = counted.told_early.then(|| result_id(kind_name(Kind::WindowOpened), candidate, counted));
+    Windowed {
+        signal: (&*plan.name).into(),
+        window: WindowView { kind: counted.shape, start: Time(counted.start_us), end: counted.end_us.map(Time) },
+        counts: WindowCounts {
+            inputs: candidate.inputs,
+            sources: counted.sources,
+            values: counted.values,
+            at_least: counted.at_least,
+        },
+        severity: severity_name(candidate.severity),
+        revision: if counted.told_early { 2 } else { 1 },
+        supersedes: early.map(Into::into),
+        judgement,
+        provenance: provenance(candidate, exit),
+    }
+}
+
 fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) -> Change {
     let plan = &exit.plan.types[candidate.signal_type as usize];
     let view = |standing: &Standing| StateView {
         state: plan.state_name(standing.state).into(),
         value: standing.value.clone(),
-    };
-    let source = |input: &Input| {
-        exit.sources.get(input.source as usize).map(|name| Source {
-            source: name.clone(),
-            id: input.id.as_str().into(),
-            time: Time(input.time_us),
-        })
     };
     let lasted_us = match (candidate.kind, &candidate.from) {
         (Kind::StateChanged, Some(from)) => Some(candidate.to.since_us - from.since_us),
@@ -157,15 +182,28 @@ fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) 
         counts: Counts { inputs: candidate.inputs, repeated: candidate.repeated, blips: candidate.blips },
         flap_score: candidate.score_mpct.map(|score_mpct| f64::from(score_mpct) / 1000.0),
         judgement,
-        provenance: Provenance {
-            first: source(&candidate.first),
-            last: source(&candidate.last),
-            inputs: candidate.inputs,
-            mapper: (&plan.mapper).into(),
-            suppressor: exit.judge.rule(candidate.signal_type).map(Into::into),
-            config: exit.plan.config_digest.as_str().into(),
-        },
+        provenance: provenance(candidate, exit),
     }
+}
+
+fn provenance(candidate: &Candidate, exit: &Exit<'_>) -> Provenance {
+    Provenance {
+        first: source(&candidate.first, exit),
+        last: source(&candidate.last, exit),
+        inputs: candidate.inputs,
+        mapper: (&exit.plan.types[candidate.signal_type as usize].mapper).into(),
+        suppressor: exit.judge.rule(candidate.signal_type).map(Into::into),
+        config: exit.plan.config_digest.as_str().into(),
+    }
+}
+
+/// A signal as events name it.
+pub(super) fn source(input: &Input, exit: &Exit<'_>) -> Option<Source> {
+    exit.sources.get(input.source as usize).map(|name| Source {
+        source: name.clone(),
+        id: input.id.as_str().into(),
+        time: Time(input.time_us),
+    })
 }
 
 /// The CloudEvents type of what happened.
@@ -175,5 +213,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
         Kind::StateChanged | Kind::Spread => "stillhouse.state.changed",
         Kind::FlappingStarted => "stillhouse.flapping.started",
         Kind::FlappingStopped => "stillhouse.flapping.stopped",
+        Kind::WindowOpened => "stillhouse.window.opened",
+        Kind::WindowClosed => "stillhouse.window.closed",
     }
 }

@@ -12,6 +12,7 @@ use crate::config::flapping::Flapping;
 use crate::config::flood::Flood;
 use crate::config::inhibit::Inhibit;
 use crate::config::maintenance::Maintenance;
+use crate::config::window::Window;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -160,7 +161,7 @@ pub struct Signal {
     pub suppressor: Option<Spanned<String>>,
     /// What the suppressor is told.
     pub suppressor_settings: Option<Spanned<BTreeMap<String, Setting>>>,
-    /// States that last (default), or occurrences.
+    /// States that last (default), occurrences, or windows.
     #[serde(default)]
     pub mode: Mode,
     /// How long a new state must last, unless it ends a problem (0s).
@@ -190,6 +191,8 @@ pub struct Signal {
     pub flood: Option<Spanned<Flood>>,
     /// Whether it takes part in `[inhibit]`.
     pub inhibit: Option<Spanned<bool>>,
+    /// What falls together, for `mode = "window"`.
+    pub window: Option<Spanned<Window>>,
 }
 
 /// A setting of a rule; it reaches the rule as text.
@@ -226,6 +229,19 @@ pub enum Mode {
     State,
     /// Every observation that survives deduplication is an event.
     Occurrence,
+    /// Problems that fall together are one event.
+    Window,
+}
+
+impl Mode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Occurrence => "occurrence",
+            Self::Window => "window",
+        }
+    }
 }
 
 /// `clear_after`: for all problem states, or by name.
