@@ -2,11 +2,12 @@
 //! its entity flaps, and goes on when the flapping ends.
 
 use stillhouse_core::columns::verdict;
-use stillhouse_core::plan::{FlappingPlan, TypePlan};
+use stillhouse_core::plan::{FlappingPlan, FloodPlan, TypePlan};
 
 use crate::gate::{Answer, Asked, EMIT, check, seen};
 use crate::gate_fake::settled;
 use crate::plans::{DOWN, GONE, SLOW, UP};
+use crate::stream::{Signal, signal};
 
 /// Two changes in a row are flapping; silence of 15 ends it.
 fn flapping(plan: &mut TypePlan) {
@@ -172,6 +173,52 @@ fn a_delayed_state_is_judged_again_after_the_flapping() {
             "20 flapping.started k up>up since 20 inputs 1",
             "40 flapping.stopped k up>up since 20 inputs 2",
             "40 state.changed k up>down since 10 inputs 1 delayed after 30",
+        ],
+    );
+}
+
+#[test]
+fn what_a_flood_withheld_tries_again_after_the_flapping() {
+    let flood = |plan: &mut TypePlan| {
+        flapping(plan);
+        plan.flood = Some(FloodPlan { max: Some(1), per_source: None, per_us: 20 });
+    };
+    let first = |mut signals: Vec<Signal>| {
+        signals.insert(0, signal(1, "first", "a", DOWN, ""));
+        signals
+    };
+    // The flood is over when the flapping is.
+    check(
+        flood,
+        first(seen(&[(2, UP), (10, DOWN), (20, UP), (25, DOWN)])),
+        |_| EMIT,
+        &[
+            "1 state.changed a ?>down since 1 inputs 1",
+            "10 flood.started - 1 in 20 since 10",
+            "20 state.changed k up>down since 10 inputs 1 released after 10",
+            "20 flood.stopped - 1 in 20 since 10: 1 withheld, 0 ended, 0 signals of k",
+            "20 flood.started - 1 in 20 since 20",
+            "40 flapping.started k down>up since 20 inputs 1 released after 20",
+            "40 flood.stopped - 1 in 20 since 20: 1 withheld, 0 ended, 0 signals of k",
+            "40 flood.started - 1 in 20 since 40",
+            "60 flapping.stopped k down>down since 20 inputs 2 released after 20",
+            "60 flood.stopped - 1 in 20 since 40: 1 withheld, 0 ended, 0 signals of k",
+        ],
+    );
+    // Its state ends with the flapping: that is said, since the flood has said its last.
+    check(
+        flood,
+        first(seen(&[(2, UP), (10, DOWN), (19, UP)])),
+        |_| EMIT,
+        &[
+            "1 state.changed a ?>down since 1 inputs 1",
+            "10 flood.started - 1 in 20 since 10",
+            "20 flapping.started k up>up since 19 inputs 1 released after 1",
+            "20 flood.stopped - 1 in 20 since 10: 2 withheld, 0 ended, 0 signals of k",
+            "34 flood.started - 1 in 20 since 34",
+            "34 suppressed k ended after 24 deadline 34: up>down since 10 inputs 1",
+            "40 flapping.stopped k up>up since 19 inputs 1 released after 6",
+            "40 flood.stopped - 1 in 20 since 34: 1 withheld, 0 ended, 0 signals of k",
         ],
     );
 }

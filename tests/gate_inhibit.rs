@@ -229,6 +229,26 @@ fn the_table_of_the_time_counts() {
 }
 
 #[test]
+fn what_a_signal_sets_free_sees_the_table_of_its_time() {
+    // `p` recovers at 30, when `a` has no ancestors any more: `q`, which is down, does not hold it.
+    let mut stream = seen(&[(4, "p", DOWN), (5, "q", DOWN), (20, "a", DOWN), (30, "x", UP), (30, "p", UP)]);
+    stream.items[0] = Item::Table(parents(&[("a", "p"), ("p", "q")]));
+    stream.items.insert(5, Item::Table(parents(&[])));
+    check(
+        family(vec![probe(|_| ())], 0),
+        &stream,
+        fake,
+        &[
+            "4 state.changed p ?>down since 4 inputs 1",
+            "5 state.changed q ?>down since 5 inputs 1",
+            "20 suppressed a held deadline 1020: ?>down since 20 inputs 1",
+            "30 state.changed p down>up since 30 inputs 1",
+            "30 state.changed a ?>down since 20 inputs 1 released after 10",
+        ],
+    );
+}
+
+#[test]
 fn parents_in_a_circle_hold_each_other_back_only_by_what_was_told() {
     let mut stream = seen(&[(10, "a", DOWN), (20, "p", DOWN), (30, "a", UP)]);
     stream.items[0] = Item::Table(parents(&[("a", "p"), ("p", "a"), ("z", "z")]));

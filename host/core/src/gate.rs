@@ -122,6 +122,9 @@ pub struct Gate {
     open: Open,
     changes: Changes,
     memos: Memos,
+    /// The time of the last candidate that a signal made: what is due then and fires later is its
+    /// consequence, and comes after the tables of that time.
+    signal_us: Option<i64>,
 }
 
 /// What the gate needs at hand to let an event leave.
@@ -185,6 +188,9 @@ impl Gate {
             && self.held.get(&slot).is_some_and(|held| held.resumed_us == Some(now_us));
         let before = if resumed { self.take(&slot) } else { None };
         self.fire(now_us, exit);
+        if !candidate.by_timer {
+            self.signal_us = Some(now_us);
+        }
         if candidate.kind == Kind::Spread {
             return self.spread(&slot, &candidate, exit);
         }
@@ -305,7 +311,7 @@ impl Gate {
         };
         let again = Try {
             now_us,
-            table_us: now_us.saturating_sub(1),
+            table_us: now_us.saturating_sub(i64::from(self.signal_us != Some(now_us))),
             judged: held.judged + i64::from(held.cause == Cause::Delayed),
             answer: None,
             before: Some(before),

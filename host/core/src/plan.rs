@@ -89,9 +89,10 @@ pub struct TypePlan {
     pub spread: Option<u8>,
     /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
     pub correct_us: Option<i64>,
-    /// No candidate is held back for longer, whatever its suppressor says.
+    /// No candidate is held back for longer, whatever holds it; only the end of flapping, which is
+    /// told, may be later.
     pub suppress_max_us: i64,
-    /// A candidate of at least this severity leaves whatever its suppressor says.
+    /// A candidate of at least this severity leaves, whatever would hold it back.
     pub never_suppress: u8,
     /// How many candidates may leave at a time.
     pub flood: Option<FloodPlan>,

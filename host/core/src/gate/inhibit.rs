@@ -48,8 +48,8 @@ impl Open {
         }
     }
 
-    /// The outside is told; if its key has no open problem any more, and had one: when its grace
-    /// ends.
+    /// The outside is told; if this was the last open problem of the key, and somebody waits for
+    /// that: when its grace ends.
     pub(super) fn tell(&mut self, candidate: &Candidate, plan: &TypePlan, now_us: i64, grace_us: i64) -> Option<i64> {
         if !plan.inhibit || plan.mode != Mode::State {
             return None;
@@ -66,6 +66,9 @@ impl Open {
             return None;
         }
         self.told.remove(&candidate.key);
+        if !self.waiting.contains_key(&candidate.key) {
+            return None;
+        }
         let end_us = now_us.saturating_add(grace_us);
         self.grace.insert(candidate.key.clone(), end_us);
         Some(end_us)

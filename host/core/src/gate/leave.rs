@@ -49,7 +49,11 @@ impl Gate {
     /// The state of what was held back ended before it could leave.
     pub(super) fn end(&mut self, held: Held, time_us: i64, exit: &mut Exit<'_>) {
         exit.ledger.settle(|ledger| &mut ledger.suppressed, held.candidate.signals);
-        if let Cause::Flooded(scope) = held.cause {
+        // A flood may be over by the end of the flapping for which its candidate waited.
+        if let Cause::Flooded(scope) = held.cause
+            && !held.parked
+            && held.resumed_us.is_none()
+        {
             self.floods.ended(scope, held.candidate.signals);
             if !held.told {
                 // The end of the flood says how many there were.
