@@ -28,6 +28,7 @@ mod inputs;
 mod journal;
 mod model;
 mod model_entity;
+mod operators;
 mod plans;
 mod properties;
 mod recordings;
