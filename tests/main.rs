@@ -29,6 +29,7 @@ mod journal;
 mod model;
 mod model_entity;
 mod model_window;
+mod operators;
 mod plans;
 mod properties;
 mod recordings;

@@ -299,7 +299,13 @@ impl Entity {
     pub fn advance(&mut self, plan: &TypePlan, to_us: i64, out: &mut Effects) {
         while let Some((due_us, timer)) = self.timer(plan).filter(|&(due_us, _)| due_us <= to_us) {
             match timer {
-                Timer::Evidence => self.expire_evidence(plan, due_us, out),
+                Timer::Evidence => {
+                    self.expire_evidence(plan, due_us, out);
+                    // Its shard forgets whom nothing is known of; who is observed first knows as little.
+                    if self.is_blank() {
+                        self.forget(out);
+                    }
+                }
                 Timer::Flapping => self.stop_flapping(plan, due_us, true, out),
                 Timer::Hold => self.announce(plan, due_us, true, out),
                 Timer::Clear => {

@@ -1,7 +1,7 @@
 //! The part of an entity that counts how many sources report its problem: a rising number of them
 //! overrides suppression.
 
-use super::{Candidate, Effects, Entity, Input, Kind, Observation, Standing};
+use super::{Candidate, Effects, Entity, Input, Kind, Observation};
 use crate::plan::TypePlan;
 use crate::rule::Condition;
 
@@ -34,9 +34,8 @@ impl Entity {
 
     /// A source reports the pending state.
     pub(super) fn spread_pending(&mut self, plan: &TypePlan, source: u32) {
-        let problem = |standing: &Standing| plan.condition(standing.state) == Condition::Problem;
-        let problem = self.pending.as_ref().is_some_and(|pending| problem(&pending.to));
-        if let Some(enough) = plan.spread.filter(|_| problem) {
+        let Some(enough) = plan.spread else { return };
+        if self.pending.as_ref().is_some_and(|pending| plan.condition(pending.to.state) == Condition::Problem) {
             let spread = self.memory.get_or_insert_default().spread.get_or_insert_default();
             count(&mut spread.pending, enough, source);
         }
