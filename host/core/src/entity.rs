@@ -7,6 +7,7 @@ use crate::dedupe::Seen;
 use crate::flapping::History;
 use crate::ledger::Ledger;
 use crate::past::Correction;
+use crate::level::Level;
 use crate::plan::{CLEAR, Mode, TypePlan};
 use crate::rule::Condition;
 
@@ -180,6 +181,7 @@ pub struct Entity {
     pending: Option<Box<Pending>>,
     flap: Option<Box<Flap>>,
     seen: Option<Box<Seen>>,
+    level: Option<Box<Level>>,
 }
 
 impl Entity {
@@ -249,6 +251,15 @@ impl Entity {
     /// Takes in the next observation.
     pub fn observe(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) {
         self.advance(plan, seen.time_us, out);
+        let mut seen = seen;
+        let levelled;
+        if let Some(level) = &plan.level {
+            match self.level.get_or_insert_default().read(plan, level, seen) {
+                Some(read) => levelled = read,
+                None => return self.repeat(1, out),
+            }
+            seen = &levelled;
+        }
         self.seen_us = seen.time_us;
         if plan.condition(seen.state) == Condition::Problem {
             self.problem_us = seen.time_us;
@@ -295,6 +306,9 @@ impl Entity {
             pending.signals += counted;
             pending.severity = pending.severity.max(seen.severity);
             pending.last.set(seen);
+            if plan.level.is_some() {
+                pending.to.value = Some(seen.value.into());
+            }
         } else {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);

@@ -19,6 +19,7 @@ pub mod event;
 pub mod flapping;
 pub mod gate;
 pub mod ledger;
+pub mod level;
 pub mod order;
 pub mod past;
 pub mod plan;

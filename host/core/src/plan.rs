@@ -3,6 +3,7 @@
 //! A plan is made once, from a configuration that was checked; the core trusts it.
 
 use crate::derive::DerivePlan;
+use crate::level::LevelPlan;
 use crate::rule::{Condition, RuleId, State};
 
 /// All that the core is told before the first entry.
@@ -67,6 +68,8 @@ pub struct TypePlan {
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
+    /// Bounds on a number that decide the state.
+    pub level: Option<LevelPlan>,
     /// Flap detection.
     pub flapping: Option<FlappingPlan>,
     /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
@@ -133,6 +136,7 @@ impl TypePlan {
             clear_after_us: vec![None; states.len()],
             forget_after_us: 30 * DAY_US,
             dedupe: None,
+            level: None,
             flapping: None,
             correct_us: None,
             suppress_max_us: DAY_US,

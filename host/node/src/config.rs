@@ -5,6 +5,7 @@
 
 pub mod duration;
 mod input;
+pub mod level;
 pub mod schema;
 
 use std::collections::BTreeMap;
@@ -235,6 +236,9 @@ impl SignalConfig {
                 return Err(refuse(span, message));
             }
         }
+        if let Some(level) = &file.level {
+            level::check(level, file.mode)?;
+        }
         if let Some(dedupe) = &file.dedupe
             && file.mode == schema::Mode::State
             && dedupe.get_ref().against == Some(schema::Against::Any)
@@ -275,7 +279,8 @@ impl SignalConfig {
     /// The plan for this type, now that its mapper is known.
     ///
     /// # Errors
-    /// If `clear_after` names a state that the mapper does not have, or that is no problem.
+    /// If `clear_after` names a state that the mapper does not have, or that is no problem; if `level`
+    /// names one that it does not have.
     pub fn plan(&self, mapper: &RuleId, states: &[State]) -> Result<TypePlan, Refusal> {
         const DAY_US: i64 = 86_400_000_000;
         let file = &self.file;
@@ -298,6 +303,7 @@ impl SignalConfig {
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
+            level: file.level.as_ref().map(|level| level::plan(level, &self.mapper.name, states)).transpose()?,
             flapping: file.flapping.as_ref().map(|flapping| FlappingPlan {
                 high_mpct: (flapping.get_ref().high * 1000.0).round() as u32,
                 low_mpct: (flapping.get_ref().low * 1000.0).round() as u32,

@@ -167,6 +167,8 @@ pub struct Signal {
     pub never_suppress: Option<Spanned<Severity>>,
     /// Deduplication by fingerprint.
     pub dedupe: Option<Spanned<Dedupe>>,
+    /// Bounds on a number that decide the state.
+    pub level: Option<Spanned<super::level::Level>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
 }
