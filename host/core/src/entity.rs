@@ -6,8 +6,8 @@
 use crate::dedupe::Seen;
 use crate::flapping::History;
 use crate::ledger::Ledger;
-use crate::past::Correction;
 use crate::level::Level;
+use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, TypePlan};
 use crate::rule::Condition;
 
