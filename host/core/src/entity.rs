@@ -13,6 +13,7 @@ use self::spread::Spread;
 use crate::dedupe::Seen;
 use crate::evidence::Evidence;
 use crate::ledger::Ledger;
+use crate::level::Level;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
@@ -226,6 +227,7 @@ struct Memory {
     evidence: Option<Box<Evidence>>,
     spread: Option<Box<Spread>>,
     window: Window,
+    level: Option<Box<Level>>,
 }
 
 // There are millions of them, so what only some types need is boxed, and all of that together.
@@ -342,6 +344,15 @@ impl Entity {
     /// Takes in the next observation.
     pub fn observe(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) {
         self.advance(plan, seen.time_us, out);
+        let mut seen = seen;
+        let levelled;
+        if let Some(level) = &plan.level {
+            match self.memory.get_or_insert_default().level.get_or_insert_default().read(plan, level, seen) {
+                Some(read) => levelled = read,
+                None => return self.repeat(1, out),
+            }
+            seen = &levelled;
+        }
         self.seen_us = seen.time_us;
         if plan.condition(seen.state) == Condition::Problem {
             self.problem_us = seen.time_us;
@@ -408,6 +419,9 @@ impl Entity {
             pending.signals += counted;
             pending.severity = pending.severity.max(seen.severity);
             pending.last.set(seen);
+            if plan.level.is_some() {
+                pending.to.value = Some(seen.value.into());
+            }
             self.spread_pending(plan, seen.source);
         } else {
             self.cancel_pending(out);

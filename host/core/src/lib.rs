@@ -20,6 +20,7 @@ pub mod evidence;
 pub mod flapping;
 pub mod gate;
 pub mod ledger;
+pub mod level;
 pub mod order;
 pub mod past;
 pub mod plan;

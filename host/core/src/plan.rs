@@ -7,6 +7,7 @@ mod gate;
 pub use gate::{FloodPlan, InhibitPlan, MaintenancePlan};
 
 use crate::derive::DerivePlan;
+use crate::level::LevelPlan;
 use crate::rule::{Condition, RuleId, State};
 use crate::window::WindowPlan;
 
@@ -79,6 +80,8 @@ pub struct TypePlan {
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
+    /// Bounds on a number that decide the state.
+    pub level: Option<LevelPlan>,
     /// What must be observed before a problem is believed.
     pub confirm: Option<ConfirmPlan>,
     /// Flap detection by weighted state change.
@@ -223,6 +226,7 @@ impl TypePlan {
             forget_after_us: 30 * DAY_US,
             dedupe: None,
             confirm: None,
+            level: None,
             flapping: None,
             damping: None,
             spread: None,

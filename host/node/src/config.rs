@@ -9,6 +9,7 @@ pub mod flapping;
 mod flood;
 mod inhibit;
 mod input;
+pub mod level;
 mod maintenance;
 pub mod schema;
 pub mod window;
@@ -270,6 +271,9 @@ impl SignalConfig {
                 return Err(refuse(span, message));
             }
         }
+        if let Some(level) = &file.level {
+            level::check(level, file.mode)?;
+        }
         if let Some(dedupe) = &file.dedupe
             && file.mode == schema::Mode::State
             && dedupe.get_ref().against == Some(schema::Against::Any)
@@ -304,7 +308,7 @@ impl SignalConfig {
     ///
     /// # Errors
     /// If `clear_after` names a state that the mapper does not have, or that is no problem; if there is
-    /// no room for the state that `silent_after` adds.
+    /// no room for the state that `silent_after` adds; if `level` names one that it does not have.
     pub fn plan(&self, mapper: &RuleId, states: &[State]) -> Result<TypePlan, Refusal> {
         let file = &self.file;
         let us = |duration: &Option<toml::Spanned<duration::Duration>>, default_us| {
@@ -336,6 +340,7 @@ impl SignalConfig {
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
+            level: file.level.as_ref().map(|level| level::plan(level, &self.mapper.name, states)).transpose()?,
             confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
             flapping,
             damping,

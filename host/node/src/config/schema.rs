@@ -185,6 +185,8 @@ pub struct Signal {
     pub dedupe: Option<Spanned<Dedupe>>,
     /// What must be observed before a problem is believed.
     pub confirm: Option<Spanned<Confirm>>,
+    /// Bounds on a number that decide the state.
+    pub level: Option<Spanned<super::level::Level>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
     /// How many events may leave at a time.
