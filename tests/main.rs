@@ -23,4 +23,5 @@ mod properties;
 mod recordings;
 mod stream;
 mod tidy;
+mod transient;
 mod vectors;

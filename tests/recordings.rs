@@ -19,7 +19,7 @@ const SECOND_US: i64 = 1_000_000;
 ///
 /// # Panics
 /// On CI, if it is not named.
-fn data() -> Option<PathBuf> {
+pub fn data() -> Option<PathBuf> {
     let folder = std::env::var_os("STILLHOUSE_DATA").map(PathBuf::from);
     if folder.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI runs the recordings: set STILLHOUSE_DATA to their folder");
@@ -57,7 +57,8 @@ fn distil(name: &str, replacements: &[(&str, &str)], files: &[PathBuf]) -> Ran {
     drive(&example(name, replacements), files, &OPTIONS)
 }
 
-fn read(path: &Path) -> String {
+/// The text of a file, `.gz` or not.
+pub fn read(path: &Path) -> String {
     let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     let read = match path.extension().is_some_and(|extension| extension == "gz") {
