@@ -39,5 +39,6 @@ mod silence;
 mod spread;
 mod stream;
 mod tidy;
+mod transient;
 mod vectors;
 mod windows;

@@ -61,6 +61,7 @@ pub fn distil(name: &str, replacements: &[(&str, &str)], files: &[PathBuf]) -> R
     drive(&example(name, replacements), files, &OPTIONS)
 }
 
+/// The text of a file, `.gz` or not.
 pub fn read(path: &Path) -> String {
     let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
