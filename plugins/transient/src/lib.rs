@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_memo_is_small_and_whatever_is_in_it_is_survived() {
-        assert!(History::BYTES_MAX <= 64);
+        const { assert!(History::BYTES_MAX <= 64) };
         let odd = History { persistent: f32::NAN, transient: -1.0, weighed_us: i64::MIN, open_us: i64::MAX, last: 99 };
         assert_eq!(odd.sound(), History::default());
         for weighed_us in [i64::MIN, i64::MAX] {
