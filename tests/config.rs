@@ -108,6 +108,13 @@ fn a_spread_is_a_number_of_sources() {
 }
 
 #[test]
+fn what_cannot_be_corrected_is_refused() {
+    with_signal("correct = \"0s\"\n", 1, &["`correct` must be more than 0"]);
+    let early = "correct = \"5m\"\nmode = \"window\"\n[signal.\"a.b\".window]\ngap = \"5m\"\nearly = true\n";
+    with_signal(early, 1, &["`correct`", "`early = true`"]);
+}
+
+#[test]
 fn windows_are_refused_where_they_make_no_sense() {
     let window = |lines: &str| format!("mode = \"window\"\n[signal.\"a.b\".window]\n{lines}");
     let with_window = |lines: &str, line: usize, words: &[&str]| with_signal(&window(lines), 2 + line, words);

@@ -36,6 +36,7 @@ fn candidate(time_us: i64, key: &str, kind: Kind, state: u8, sources: u32) -> Ca
         score_mpct: None,
         signals,
         window: None,
+        missed: None,
     }
 }
 

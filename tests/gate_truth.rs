@@ -75,6 +75,7 @@ impl Outside {
             }
             // There are none here: their results name each other, which tests of their own look at.
             Data::Window(_) => return Some("a window".into()),
+            Data::Correction(_) => return Some("a correction, and nothing late is taken in".into()),
             // What came too late or is unreadable stands where it was found.
             Data::Late(_) | Data::DeadLetter(_) => return None,
         };

@@ -8,6 +8,7 @@ mod chance;
 mod cli;
 mod config;
 mod confirm;
+mod corrections;
 mod demo;
 mod drive;
 mod examples;

@@ -187,6 +187,7 @@ pub fn signal_of(data: &Data) -> Option<&str> {
         Data::Late(late) => Some(&late.signal),
         Data::DeadLetter(dead) => dead.signal.as_deref(),
         Data::Flood(flood) => Some(&flood.signal),
+        Data::Correction(correction) => Some(&correction.signal),
     }
 }
 
@@ -241,6 +242,7 @@ pub fn record_of(event: &Event) -> Record {
             record.window = Some(window_text(windowed.window.kind, end_us, counts.sources, counts.values, revision));
         }
         Data::Flood(flood) => record.signal = Some(flood.signal.to_string()),
+        Data::Correction(correction) => record.signal = Some(correction.signal.to_string()),
     }
     record
 }

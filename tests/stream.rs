@@ -220,6 +220,15 @@ fn tell_data(data: &Data) -> String {
             format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_data(&held.candidate))
         }
         Data::Flood(flood) => tell_flood(flood),
+        Data::Correction(correction) => {
+            let kind = correction.kind.trim_start_matches("stillhouse.");
+            let now = match correction.event.as_deref() {
+                Some(Data::Change(change)) => tell_change(change),
+                Some(_) => "another window".into(),
+                None => "nothing".into(),
+            };
+            format!("revision {} of {kind}: {now}", correction.revision)
+        }
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
     }

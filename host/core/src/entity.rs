@@ -145,6 +145,8 @@ pub struct Candidate {
     pub signals: u64,
     /// Of a window.
     pub window: Option<Box<Counted>>,
+    /// The late signal without which it was missed; set by the gate.
+    pub missed: Option<Box<Input>>,
 }
 
 /// Where an entity puts its candidates and its books.
@@ -501,6 +503,7 @@ impl Entity {
             sources,
             signals: pending.signals,
             window: None,
+            missed: None,
         };
         self.announced = Some(pending.to.clone());
         self.told_us = time_us;

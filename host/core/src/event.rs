@@ -43,6 +43,8 @@ pub enum Data {
     Suppressed(Box<Suppressed>),
     /// Of `stillhouse.flood.started` and `.stopped`.
     Flood(Box<Flood>),
+    /// Of `stillhouse.correction`.
+    Correction(Box<Correction>),
     /// Of `stillhouse.late`.
     Late(Box<Late>),
     /// Of `stillhouse.dead-letter`.
@@ -265,6 +267,24 @@ pub struct Withheld {
     pub signals: u64,
     /// The first record keys.
     pub keys: Vec<Box<str>>,
+}
+
+/// What a late signal changed in what was said. Whoever keeps events puts `event` in the place of the
+/// one that it supersedes, or takes that one out.
+#[derive(Clone, Debug, Serialize)]
+pub struct Correction {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// How often this was said, this time included: 1 if it had been missed.
+    pub revision: u32,
+    /// The id of the event that no longer stands; null if it had been missed.
+    pub supersedes: Option<Box<str>>,
+    /// The type of the event that is corrected.
+    pub kind: &'static str,
+    /// The late signal.
+    pub late: Option<Source>,
+    /// The data of the event as it should have been; null if there should have been none.
+    pub event: Option<Box<Data>>,
 }
 
 /// A signal that came after the watermark had passed.

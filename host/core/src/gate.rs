@@ -11,6 +11,7 @@
 
 mod changes;
 mod context;
+mod correct;
 mod flood;
 mod inhibit;
 mod leave;
@@ -33,6 +34,7 @@ use crate::table::Tables;
 
 use changes::Changes;
 use context::{Answer, Row};
+use correct::{Fate, Told};
 use flood::{Floods, Scope};
 use inhibit::Open;
 use memo::Memos;
@@ -125,6 +127,7 @@ pub struct Gate {
     /// The time of the last candidate that a signal made: what is due then and fires later is its
     /// consequence, and comes after the tables of that time.
     signal_us: Option<i64>,
+    told: Told,
 }
 
 /// What the gate needs at hand to let an event leave.
@@ -182,7 +185,7 @@ impl Gate {
     /// Lets the next candidate of the step leave, or holds it back.
     pub fn pass(&mut self, mut candidate: Candidate, batched: &mut Batched, exit: &mut Exit<'_>) {
         let now_us = candidate.time_us;
-        let slot = (candidate.signal_type, candidate.key.clone(), is_about_flapping(candidate.kind));
+        let slot = slot_of(&candidate);
         // The flapping of the entity ended just now, and so does the state that waited for that.
         let resumed = candidate.kind == Kind::StateChanged
             && self.held.get(&slot).is_some_and(|held| held.resumed_us == Some(now_us));
@@ -209,6 +212,7 @@ impl Gate {
             self.end(held, now_us, exit);
             if back {
                 // Nobody was told of the state that ends here, so its end is no news either.
+                self.told.note(&candidate, &exit.plan.types[slot.0 as usize], Fate::Ended);
                 return exit.ledger.settle(|ledger| &mut ledger.suppressed, candidate.signals);
             }
         }
@@ -226,6 +230,7 @@ impl Gate {
                 None => {}
             }
         }
+        self.told.forget(to_us, &exit.plan.types);
     }
 
     /// Signals that are held back.
@@ -444,6 +449,10 @@ impl Gate {
 /// Tables count from a time on, for signals of that time and later timers.
 fn table_us(candidate: &Candidate) -> i64 {
     candidate.time_us.saturating_sub(i64::from(candidate.by_timer))
+}
+
+fn slot_of(candidate: &Candidate) -> Slot {
+    (candidate.signal_type, candidate.key.clone(), is_about_flapping(candidate.kind))
 }
 
 fn is_about_flapping(kind: Kind) -> bool {

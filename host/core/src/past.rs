@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entity::{Candidate, Effects, Entity, Observation};
+use crate::entity::{Candidate, Effects, Entity, Input, Observation};
 use crate::ledger::Ledger;
 use crate::order::Place;
 use crate::plan::TypePlan;
@@ -27,6 +27,8 @@ pub struct Correction {
     pub signal_type: u16,
     /// The record key.
     pub key: Box<str>,
+    /// The late signal.
+    pub by: Input,
     /// What differs, in order.
     pub changes: Vec<Revised>,
 }
@@ -166,6 +168,7 @@ impl Past {
                 position: place.position,
                 signal_type: entity.signal_type,
                 key: entity.key.clone(),
+                by: Input { source: seen.source, time_us: seen.time_us, id: seen.id.into() },
                 changes,
             });
         }

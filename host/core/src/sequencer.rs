@@ -41,6 +41,8 @@ pub struct Bounds {
     pub memos_forgotten: u64,
     /// How many changes of entities were forgotten before suppressors could count them.
     pub changes_forgotten: u64,
+    /// How many late signals of types with corrections came too late for them too.
+    pub uncorrected: u64,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! The core as a function: entries of the log in, distilled events out.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use crate::block::{Block, NO_TIME, NO_TYPE, Row};
@@ -10,6 +11,7 @@ use crate::entity::Candidate;
 use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
 use crate::gate::{Exit, Gate};
 use crate::ledger::Ledger;
+use crate::past::Correction;
 use crate::plan::Plan;
 use crate::rule::Judge;
 use crate::sequencer::{Bounds, Route, Sequencer};
@@ -55,6 +57,8 @@ pub struct Core {
     /// Events about single signals, waiting for their place in the total order.
     waiting: BTreeMap<Place, Event>,
     routed: Vec<Vec<u32>>,
+    /// Late signals that came too late to be taken in.
+    uncorrected: u64,
 }
 
 /// Where an event about a single signal stands: at a watermark, before the signals of that time
@@ -89,6 +93,7 @@ impl Core {
             ledger: Ledger::default(),
             waiting: BTreeMap::new(),
             routed: vec![Vec::new(); shards],
+            uncorrected: 0,
             plan,
         }
     }
@@ -189,14 +194,18 @@ impl Core {
 
     /// Lets out, in total order, what can no longer be preceded by anything.
     fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
-        let mut candidates: Vec<Candidate> = Vec::new();
+        let (mut candidates, mut corrections) = (Vec::new(), Vec::new());
         for shard in &mut self.shards {
             let effects = shard.take_effects();
             self.ledger.add(&effects.ledger);
+            self.uncorrected += effects.uncorrected;
             candidates.extend(effects.candidates);
+            corrections.extend(effects.corrections);
         }
         // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
         candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+        corrections.sort_by_key(|correction| (correction.time_us, correction.position));
+        let mut corrections = corrections.into_iter().peekable();
         let mut exit = Exit {
             plan: &self.plan,
             sources: &self.sources,
@@ -208,11 +217,14 @@ impl Core {
         };
         let mut batched = self.gate.judge(&candidates, &mut exit);
         for candidate in candidates {
-            let place = (candidate.time_us, phase_of(&candidate));
+            let place = (candidate.time_us, phase_of(&candidate), 0);
+            correct(&mut corrections, place, &mut self.waiting, &mut self.gate, &mut exit);
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
             self.gate.pass(candidate, &mut batched, &mut exit);
         }
-        release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
+        let end = (progress.before_us, AT_SIGNAL, 0);
+        correct(&mut corrections, end, &mut self.waiting, &mut self.gate, &mut exit);
+        release(&mut self.waiting, end, &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
         exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
         self.tables.forget(progress.timers_us);
@@ -278,7 +290,7 @@ impl Core {
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
         let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
-        Bounds { memos_forgotten, changes_forgotten, ..self.sequencer.bounds() }
+        Bounds { memos_forgotten, changes_forgotten, uncorrected: self.uncorrected, ..self.sequencer.bounds() }
     }
 }
 
@@ -290,11 +302,26 @@ fn order_of(candidate: &Candidate) -> (i64, u8, &str, u16) {
     (candidate.time_us, phase_of(candidate), &candidate.key, candidate.signal_type)
 }
 
+/// Corrects what comes before `place`, each after the event about its late signal.
+fn correct(
+    corrections: &mut Peekable<impl Iterator<Item = Correction>>,
+    place: (i64, u8, u64),
+    waiting: &mut BTreeMap<Place, Event>,
+    gate: &mut Gate,
+    exit: &mut Exit<'_>,
+) {
+    let is_before = |correction: &Correction| (correction.time_us, AT_WATERMARK, correction.position) < place;
+    while let Some(correction) = corrections.next_if(is_before) {
+        release(waiting, (correction.time_us, AT_WATERMARK, correction.position + 1), gate, exit);
+        gate.correct(correction, exit);
+    }
+}
+
 /// Lets out the events about single signals that come before `place`.
-fn release(waiting: &mut BTreeMap<Place, Event>, place: (i64, u8), gate: &mut Gate, exit: &mut Exit<'_>) {
+fn release(waiting: &mut BTreeMap<Place, Event>, place: (i64, u8, u64), gate: &mut Gate, exit: &mut Exit<'_>) {
     while let Some(first) = waiting.first_entry() {
         let at = first.key();
-        if (at.time_us, at.phase) >= place {
+        if (at.time_us, at.phase, at.rank) >= place {
             break;
         }
         let time_us = at.time_us;

@@ -235,6 +235,7 @@ impl Owner<'_> {
             sources: counted.sources as u32,
             signals: 0,
             window: Some(Box::new(counted)),
+            missed: None,
         }
     }
 }

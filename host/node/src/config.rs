@@ -4,6 +4,7 @@
 //! nearest thing that would have been right.
 
 pub mod confirm;
+mod correct;
 pub mod duration;
 pub mod flapping;
 mod flood;
@@ -253,6 +254,7 @@ impl SignalConfig {
             return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));
         }
         window::check(&file)?;
+        correct::check(&file)?;
         if file.mode != schema::Mode::State {
             let lasting = [
                 ("hold_down", file.hold_down.as_ref().map(toml::Spanned::span)),
@@ -344,6 +346,7 @@ impl SignalConfig {
             confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
             flapping,
             damping,
+            correct_us: correct::us(file.correct.as_ref()),
             spread: file.spread.as_ref().map(|spread| *spread.get_ref() as u8),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),

@@ -135,7 +135,7 @@ impl fmt::Display for Summary {
                 grouped(self.bounds.ids_forgotten)
             )?;
         }
-        let Bounds { memos_forgotten, changes_forgotten, .. } = self.bounds;
+        let Bounds { memos_forgotten, changes_forgotten, uncorrected, .. } = self.bounds;
         if memos_forgotten > 0 {
             let memos = grouped(memos_forgotten);
             writeln!(f, "\nwarning: suppressors lost {memos} memos, those not written for longest: too many entities")?;
@@ -143,6 +143,10 @@ impl fmt::Display for Summary {
         if changes_forgotten > 0 {
             let changes = grouped(changes_forgotten);
             writeln!(f, "\nwarning: {changes} changes of the last hour were not counted for suppressors: too many")?;
+        }
+        if uncorrected > 0 {
+            let late = grouped(uncorrected);
+            writeln!(f, "\nwarning: {late} late signals came too late for `correct` too: nothing was made of them")?;
         }
         Ok(())
     }

@@ -178,6 +178,7 @@ impl Entity {
             sources: 0,
             signals: 0,
             window: None,
+            missed: None,
         })
     }
 

@@ -86,6 +86,7 @@ impl Entity {
             blips: 0,
             score_mpct: None,
             window: None,
+            missed: None,
             sources: u32::from(enough),
             signals: 0,
         });

@@ -1,5 +1,6 @@
 //! How candidates are held, end and leave, and the events that say so.
 
+use super::correct::{Fate, Late, Revision};
 use super::{Cause, Exit, Gate, HELD_MAX, Held, Slot, Timer, as_known};
 use crate::entity::{Candidate, Input, Kind, Standing};
 use crate::event::{
@@ -30,6 +31,7 @@ impl Gate {
         {
             as_known(&mut flapping.candidate, &held.candidate);
         }
+        self.told.note(&held.candidate, &exit.plan.types[slot.0 as usize], Fate::Held);
         self.timers.insert((held.deadline_us, Timer::Held(slot.clone())));
         self.held.insert(slot, held);
     }
@@ -49,6 +51,7 @@ impl Gate {
     /// The state of what was held back ended before it could leave.
     pub(super) fn end(&mut self, held: Held, time_us: i64, exit: &mut Exit<'_>) {
         exit.ledger.settle(|ledger| &mut ledger.suppressed, held.candidate.signals);
+        self.told.note(&held.candidate, &exit.plan.types[held.candidate.signal_type as usize], Fate::Ended);
         // A flood may be over by the end of the flapping for which its candidate waited.
         if let Cause::Flooded(scope) = held.cause
             && !held.parked
@@ -72,6 +75,10 @@ impl Gate {
         judgement: Option<Judgement>,
         exit: &mut Exit<'_>,
     ) {
+        if let Some(by) = candidate.missed.clone() {
+            let said = data(&candidate, judgement, exit);
+            return self.say(&candidate, Some(said), Revision::NONE, &Late { by: &by, now_us }, exit);
+        }
         exit.ledger.settle(|ledger| &mut ledger.emitted, candidate.signals);
         let plan = &exit.plan.types[candidate.signal_type as usize];
         if let Some(limits) = plan.flood {
@@ -98,6 +105,7 @@ impl Gate {
             Some(counted) => result_id(kind, &candidate, counted),
             None => id_of(&[kind.as_bytes(), &identity(&candidate), &now_us.to_le_bytes()]),
         };
+        self.told.note(&candidate, plan, Fate::Left(Revision { id: Some(id.clone()), number: 1 }));
         let data = data(&candidate, judgement, exit);
         exit.emit(now_us, Event::new(kind, id, Some(candidate.key), Some(Time(now_us)), data));
     }

@@ -177,6 +177,8 @@ pub struct Signal {
     pub forget_after: Option<Spanned<Duration>>,
     /// A problem that this many sources report (2 to 32) is not held back, whatever would hold it.
     pub spread: Option<Spanned<u64>>,
+    /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
+    pub correct: Option<Spanned<Duration>>,
     /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
     /// Events of at least this severity are never held back (critical).
