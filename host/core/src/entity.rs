@@ -429,7 +429,7 @@ impl Entity {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);
             if confirmed == Confirmed::First {
-                self.support(plan, seen.time_us);
+                self.support(plan);
             }
         }
     }

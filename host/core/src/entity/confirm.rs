@@ -57,13 +57,13 @@ impl Entity {
     }
 
     /// The evidence speaks for the pending state as well: it began with the oldest of it.
-    pub(super) fn support(&mut self, plan: &TypePlan, now_us: i64) {
+    pub(super) fn support(&mut self, plan: &TypePlan) {
         let Some(pending) = self.pending.as_mut() else { return };
         let evidence = self.memory.as_mut().and_then(|memory| memory.evidence.as_mut());
         let Some(support) = evidence.and_then(|evidence| evidence.support()) else { return };
         let hold_us = plan.hold_us(self.announced.as_ref().map(|announced| announced.state), pending.to.state);
         pending.to.since_us = support.first.time_us;
-        pending.due_us = support.first.time_us.saturating_add(hold_us).max(now_us);
+        pending.due_us = support.first.time_us.saturating_add(hold_us);
         pending.severity = support.severity;
         pending.inputs = support.inputs;
         pending.signals += support.signals;
