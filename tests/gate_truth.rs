@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use stillhouse_core::Plan;
-use stillhouse_core::event::{Change, Data, Event, StateView, Suppressed};
+use stillhouse_core::event::{Change, Data, Event, Judgement, Provenance, StateView, Suppressed, Windowed};
 use stillhouse_core::plan::{Mode, TypePlan};
 use stillhouse_core::rule::Condition;
 
@@ -21,6 +21,8 @@ struct Outside {
     /// What is held back: its state (of flapping it may change), since when, and when it was made.
     held: BTreeMap<Slot, (Option<Shown>, i64, i64)>,
     told: BTreeMap<(String, String), Shown>,
+    /// By type, key and start the ids of the early results of windows.
+    opened: BTreeMap<(String, String, i64), String>,
     floods: BTreeMap<(String, Option<String>), i64>,
     /// By type, source and window the candidates that left without any judgement.
     left: BTreeMap<(String, Option<String>, i64), u32>,
@@ -54,6 +56,12 @@ fn is_problem(plan: &TypePlan, shown: &Shown) -> bool {
     plan.states.iter().any(|state| state.name == shown.0 && state.condition == Condition::Problem)
 }
 
+/// What of a window is held back, and where: its slot, its kind and its start.
+fn held_window(windowed: &Windowed, kind: &str, key: &str) -> (Slot, (Option<Shown>, i64, i64)) {
+    let start_us = windowed.window.start.0;
+    ((windowed.signal.to_string(), key.to_owned(), false), (Some((kind.into(), None)), start_us, start_us))
+}
+
 impl Outside {
     fn take(&mut self, plan: &Plan, event: &Event) -> Option<String> {
         let time_us = event.time?.0;
@@ -73,8 +81,7 @@ impl Outside {
                     _ => Some("a flood starts twice or ends twice".into()),
                 }
             }
-            // There are none here: their results name each other, which tests of their own look at.
-            Data::Window(_) => return Some("a window".into()),
+            Data::Window(windowed) => self.window(plan, windowed, event, key, time_us),
             Data::Correction(_) => return Some("a correction, and nothing late is taken in".into()),
             // What came too late or is unreadable stands where it was found.
             Data::Late(_) | Data::DeadLetter(_) => return None,
@@ -86,10 +93,16 @@ impl Outside {
     }
 
     fn suppressed(&mut self, plan: &Plan, said: &Suppressed, key: &str, time_us: i64) -> Option<String> {
-        let Data::Change(candidate) = &said.candidate else { return Some("no change of state is held back".into()) };
-        let slot = (candidate.signal.to_string(), key.to_owned(), said.kind != "stillhouse.state.changed");
-        let made_us = candidate.since.0 + candidate.held_us;
-        let it = ((!slot.2).then(|| shown(&candidate.to)), candidate.since.0, made_us);
+        let (slot, it) = match &said.candidate {
+            Data::Change(candidate) => {
+                let slot = (candidate.signal.to_string(), key.to_owned(), said.kind != "stillhouse.state.changed");
+                let made_us = candidate.since.0 + candidate.held_us;
+                let it = ((!slot.2).then(|| shown(&candidate.to)), candidate.since.0, made_us);
+                (slot, it)
+            }
+            Data::Window(candidate) => held_window(candidate, said.kind, key),
+            _ => return Some("neither a change of state nor a window is held back".into()),
+        };
         let of_type = of_type(plan, &slot.0);
         let known = self.held.remove(&slot);
         match said.outcome {
@@ -97,6 +110,8 @@ impl Outside {
                 if let Some(known) = known {
                     return Some(format!("held twice, before as {known:?}"));
                 }
+                // A window does not say when its result was made: now, if it was not delayed before.
+                let made_us = if matches!(of_type.mode, Mode::Window(_)) { time_us } else { it.2 };
                 if said.deadline.0 - made_us > of_type.suppress_max_us || said.deadline.0 <= time_us {
                     return Some("held back for too long or not at all".into());
                 }
@@ -108,7 +123,33 @@ impl Outside {
                 }
             }
         }
-        self.from(of_type, candidate, key)
+        match &said.candidate {
+            Data::Change(candidate) => self.from(of_type, candidate, key),
+            _ => None,
+        }
+    }
+
+    /// A final result names the early one if that was told, and only then.
+    fn window(&mut self, plan: &Plan, windowed: &Windowed, event: &Event, key: &str, time_us: i64) -> Option<String> {
+        let (slot, it) = held_window(windowed, event.kind, key);
+        if let Some(known) = self.held.remove(&slot)
+            && (windowed.judgement.is_none() || known != it)
+        {
+            return Some(format!("left while this is held back: {known:?}"));
+        }
+        let id = (slot.0.clone(), slot.1, windowed.window.start.0);
+        let wrong = if event.kind == "stillhouse.window.opened" {
+            self.opened.insert(id, event.id.clone()).is_some() || windowed.revision != 1
+        } else {
+            let opened = self.opened.get(&id);
+            windowed.supersedes.as_deref() != opened.map(|id| &**id)
+                || windowed.revision != if opened.is_some() { 2 } else { 1 }
+        };
+        if wrong {
+            return Some("it does not correct what was told".into());
+        }
+        let of_type = of_type(plan, &slot.0);
+        self.limits(of_type, windowed.severity, windowed.judgement.as_ref(), &windowed.provenance, time_us)
     }
 
     fn change(&mut self, plan: &Plan, change: &Change, kind: &str, key: &str, time_us: i64) -> Option<String> {
@@ -134,7 +175,10 @@ impl Outside {
         if withheld == Some(&shown(&change.to)) && change.from.is_some() {
             return Some("it tells of a state that is held back".into());
         }
-        if let Some(wrong) = self.from(of_type, change, key).or_else(|| self.limits(of_type, change, time_us)) {
+        if let Some(wrong) = self
+            .from(of_type, change, key)
+            .or_else(|| self.limits(of_type, change.severity, change.judgement.as_ref(), &change.provenance, time_us))
+        {
             return Some(wrong);
         }
         if !slot.2 {
@@ -156,15 +200,22 @@ impl Outside {
         (!right).then(|| format!("told last was {known:?}"))
     }
 
-    fn limits(&mut self, of_type: &TypePlan, change: &Change, time_us: i64) -> Option<String> {
+    fn limits(
+        &mut self,
+        of_type: &TypePlan,
+        severity: &str,
+        judgement: Option<&Judgement>,
+        provenance: &Provenance,
+        time_us: i64,
+    ) -> Option<String> {
         let limits = of_type.flood?;
-        let unlimited = change.judgement.is_some()
-            || ["info", "warning", "error", "critical"].iter().position(|name| *name == change.severity)?
+        let unlimited = judgement.is_some()
+            || ["info", "warning", "error", "critical"].iter().position(|name| *name == severity)?
                 >= usize::from(of_type.never_suppress);
-        let source = change.provenance.last.as_ref().map(|last| last.source.to_string());
+        let source = provenance.last.as_ref().map(|last| last.source.to_string());
         let window = time_us.div_euclid(limits.per_us);
         let mut over = |source: Option<String>, max: Option<u32>| {
-            let left = self.left.entry((change.signal.to_string(), source, window)).or_default();
+            let left = self.left.entry((of_type.name.clone(), source, window)).or_default();
             *left += 1;
             !unlimited && max.is_some_and(|max| *left > max)
         };

@@ -246,7 +246,7 @@ fn operators(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(count)).sample_size(10);
     for (name, shape) in shapes {
         let mut plan = rules.plan(&config).expect("a valid plan");
-        plan.types[0].mode = Mode::Window(WindowPlan { shape, count: 3, sources: 0, values: 0, early: true });
+        plan.types[0].mode = Mode::Window(WindowPlan { shape, count: 1, sources: 0, values: 0, early: true });
         let plan = Arc::new(plan);
         let mut lines = Vec::new();
         step_over(&plan, &blocks).iter().for_each(|event| event.write_line(&mut lines));
