@@ -468,7 +468,7 @@ fn told_wrongly(plan: &Plan, events: &[Event]) -> Option<String> {
                     return Some(format!("left while another is held: {event:?}"));
                 }
             }
-            Data::Late(_) | Data::DeadLetter(_) => continue,
+            Data::Late(_) | Data::DeadLetter(_) | Data::Derived(_) => continue,
         }
         if time_us < newest_us {
             return Some(format!("before {newest_us}: {event:?}"));

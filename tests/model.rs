@@ -127,7 +127,7 @@ fn watermark_before(plan: &Plan, stream: &Stream, end: usize) -> i64 {
                 *newest = Some(newest.unwrap_or(i64::MIN).max(signal.time_us));
             }
             Item::SourceEnded(source) => source_ended[*source as usize] = true,
-            Item::Tick(_) => {}
+            Item::Tick(_) | Item::Table(_) => {}
         }
         let running = newest.iter().zip(&source_ended).filter(|(_, ended)| !**ended).map(|(newest, _)| *newest);
         // `None` is less than any time.
@@ -209,6 +209,7 @@ pub fn record_of(event: &Event) -> Record {
         Data::Suppressed(suppressed) => {
             record.signal = Some(suppressed.candidate.signal.to_string());
         }
+        Data::Derived(_) => {}
     }
     record
 }

@@ -6,7 +6,10 @@ use stillhouse_core::block::{Block, Row, fingerprint, id_hash, key_hash};
 use stillhouse_core::columns::outcome;
 use stillhouse_core::event::{Change, Data, StateView};
 use stillhouse_core::rule::{Judge, NoJudge};
+use stillhouse_core::table::Table;
 use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
+
+use crate::derive_told::tell_derived;
 
 /// One signal, mapped.
 #[derive(Clone, Debug)]
@@ -30,6 +33,7 @@ pub enum Item {
     Signal(Signal),
     SourceEnded(u32),
     Tick(i64),
+    Table(Arc<Table>),
 }
 
 /// A whole input.
@@ -111,6 +115,10 @@ impl Stream {
                 Item::Tick(now_us) => {
                     flush(&mut block, position, &mut entries);
                     entries.push(Entry::Tick(*now_us));
+                }
+                Item::Table(table) => {
+                    flush(&mut block, position, &mut entries);
+                    entries.push(Entry::Table(Arc::clone(table)));
                 }
             }
         }
@@ -199,6 +207,7 @@ fn tell(event: &Event) -> String {
         }
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
+        Data::Derived(derived) => tell_derived(derived),
     };
     format!("{at} {kind} {key} {said}")
 }

@@ -4,6 +4,7 @@
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
 use crate::dedupe::Seen;
+use crate::derive::Tally;
 use crate::flapping::History;
 use crate::ledger::Ledger;
 use crate::plan::{CLEAR, Mode, TypePlan};
@@ -125,6 +126,8 @@ pub struct Effects {
     pub candidates: Vec<Candidate>,
     /// What was settled.
     pub ledger: Ledger,
+    /// What was counted for objectives.
+    pub tally: Tally,
 }
 
 #[derive(Clone, Debug, Default)]

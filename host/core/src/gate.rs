@@ -245,6 +245,7 @@ fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) 
     let view = |standing: &crate::entity::Standing| StateView {
         state: plan.state_name(standing.state).into(),
         value: standing.value.clone(),
+        condition: plan.condition(standing.state),
     };
     let source = |input: &Input| {
         exit.sources.get(input.source as usize).map(|name| Source {

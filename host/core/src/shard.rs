@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use crate::block::{Block, Row, key_hash};
 use crate::entity::{Effects, Entity, Observation};
 use crate::order::OrderBuffer;
-use crate::plan::TypePlan;
+use crate::plan::{Plan, TypePlan};
 
 /// How far event time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,13 @@ impl Shard {
     }
 
     /// Processes all that `progress` allows.
-    pub fn advance(&mut self, types: &[TypePlan], progress: Progress) {
+    pub fn advance(&mut self, plan: &Plan, progress: Progress) {
+        let types = &plan.types;
         let mut order = std::mem::take(&mut self.order);
-        order.release(progress.before_us, |block, row| self.observe(types, block, row));
+        order.release(progress.before_us, |block, row| {
+            self.effects.tally.add(&plan.derive.objectives, types, block, row);
+            self.observe(types, block, row);
+        });
         self.order = order;
         while let Some(&Reverse((due_us, index))) = self.timers.peek() {
             if due_us > progress.timers_us {

@@ -119,7 +119,10 @@ impl Core {
                     self.sequencer.add_source(false);
                 }
                 Entry::Signals(block) => self.sequence(&block),
-                Entry::Table(table) => self.tables.set(table, self.sequencer.watermark_us()),
+                Entry::Table(table) => {
+                    // What is due at the watermark may have been decided already.
+                    self.tables.set(table, self.sequencer.watermark_us().saturating_add(1));
+                }
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
@@ -128,7 +131,7 @@ impl Core {
         }
         let progress = self.progress(ended);
         let plan = Arc::clone(&self.plan);
-        run(&mut self.shards, &|shard| shard.advance(&plan.types, progress));
+        run(&mut self.shards, &|shard| shard.advance(&plan, progress));
         self.let_out(progress, judge, out);
     }
 
@@ -186,11 +189,14 @@ impl Core {
     /// Lets out, in total order, what can no longer be preceded by anything.
     fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
         let mut candidates: Vec<Candidate> = Vec::new();
+        let mut tallies = Vec::new();
         for shard in &mut self.shards {
             let effects = shard.take_effects();
             self.ledger.add(&effects.ledger);
             candidates.extend(effects.candidates);
+            tallies.push(effects.tally);
         }
+        self.derive.count(tallies);
         // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
         candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
         let mut exit = Exit {
@@ -277,7 +283,7 @@ impl Core {
 
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
-        self.sequencer.bounds()
+        Bounds { untracked: self.derive.untracked(), ..self.sequencer.bounds() }
     }
 }
 
