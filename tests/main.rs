@@ -8,6 +8,7 @@ mod chance;
 mod cli;
 mod config;
 mod demo;
+mod derive_config;
 mod derive_incident;
 mod derive_objective;
 mod derive_told;

@@ -3,6 +3,7 @@
 //! An error names the file and the line, says what was expected and what came, and suggests the
 //! nearest thing that would have been right.
 
+pub mod derive;
 pub mod duration;
 mod input;
 pub mod schema;
@@ -56,6 +57,8 @@ pub struct Config {
     pub inputs: Vec<InputConfig>,
     /// The signal types, by name.
     pub signals: Vec<SignalConfig>,
+    /// What is made of distilled events.
+    pub derive: derive::DeriveConfig,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -157,6 +160,7 @@ impl Config {
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
         let inputs = inputs.collect::<Result<_, _>>()?;
+        let derive = derive::DeriveConfig::check(file.incident, file.objective, file.trigger, &names)?;
         let base = path.parent().unwrap_or(Path::new("."));
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
@@ -168,6 +172,7 @@ impl Config {
             order: order(file.order)?,
             inputs,
             signals,
+            derive,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),

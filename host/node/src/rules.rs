@@ -79,7 +79,8 @@ impl RuleSet {
             .map(|(signal, rules)| signal.plan(rules.mapper.0.id(), rules.mapper.0.states()))
             .collect();
         let types = types.map_err(|refusal| config.error(refusal))?;
-        Ok(Plan { order: config.order.clone(), types, config_digest: config.digest.clone(), ..Plan::default() })
+        let derive = config.derive.plan(&types).map_err(|refusal| config.error(refusal))?;
+        Ok(Plan { order: config.order.clone(), types, derive, config_digest: config.digest.clone() })
     }
 
     /// The signal types and the fields that their mappers read.
