@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use stillhouse::config::{Config, Overrides};
+use stillhouse_core::plan::{FloodPlan, InhibitPlan, MaintenancePlan};
+use stillhouse_core::rule::RuleId;
 
 const INPUT: &str = "[[input]]\nformat = \"cloudevents\"\n";
 const SIGNAL: &str = "[signal.\"a.b\"]\nmapper = \"status\"\n";
@@ -67,7 +69,73 @@ fn combinations_that_make_no_sense_are_refused() {
         with_signal(&format!("{zero}\n"), 1, &["must be more than 0"]);
     }
     with_signal("suppress_max = \"1h\"\n", 1, &["`suppress_max` without a `suppressor`"]);
+    with_signal("never_suppress = \"error\"\n", 1, &["a `flood` limit or `[inhibit]`", "nothing is held back"]);
     with_signal("suppressor_settings = { windows = \"x\" }\n", 1, &["without a `suppressor`"]);
+}
+
+#[test]
+fn the_evidence_for_a_problem_is_one_of_its_ways() {
+    let confirm = |table: &str, words: &[&str]| with_signal(&format!("confirm = {{ {table} }}\n"), 1, words);
+    confirm("", &["`confirm` is one of `count = 3, of = 5`", "got nothing"]);
+    confirm("count = 3", &["`retries = 2`", "got `count`"]);
+    confirm("count = 3, of = 5, within = \"1m\"", &["got `count`, `of`, `within`"]);
+    confirm("count = 5, of = 3", &["`count` (5) is above `of` (3)", "did you mean `count = 3, of = 5`?"]);
+    confirm("count = 0, of = 3", &["`count` is a number from 1 to 64"]);
+    confirm("count = 3, of = 65", &["`of` is a number from 1 to 64"]);
+    confirm("sources = 65, within = \"1m\"", &["`sources` is a number from 1 to 64"]);
+    confirm("retries = 64", &["`retries` is a number from 0 to 63"]);
+    confirm("retry = 2", &["unknown key `retry`", "did you mean `retries`?"]);
+    with_signal("mode = \"occurrence\"\nconfirm = { retries = 1 }\n", 2, &["`confirm`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
+fn silence_must_be_noticed_before_anything_else_comes_of_it() {
+    let silent = "silent_after = \"5m\"\n";
+    with_signal(&format!("{silent}clear_after = \"1h\"\n"), 2, &["`clear_after` and `silent_after`", "leave one"]);
+    with_signal(&format!("{silent}forget_after = \"5m\"\n"), 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"30d\"\n", 1, &["less than `forget_after`"]);
+    with_signal("silent_after = \"0s\"\n", 1, &["`silent_after` must be more than 0"]);
+    with_signal(&format!("{silent}flapping = {{ high = 50, low = 25 }}\n"), 1, &["needs `quiet` in `flapping`"]);
+    with_signal(&format!("mode = \"occurrence\"\n{silent}"), 2, &["`silent_after`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
+fn a_spread_is_a_number_of_sources() {
+    for spread in ["1", "33"] {
+        with_signal(&format!("spread = {spread}\n"), 1, &["`spread` is a number of sources, from 2 to 32"]);
+    }
+    with_signal("mode = \"occurrence\"\nspread = 3\n", 2, &["`spread`", "`mode = \"occurrence\"`"]);
+}
+
+#[test]
+fn windows_are_refused_where_they_make_no_sense() {
+    let window = |lines: &str| format!("mode = \"window\"\n[signal.\"a.b\".window]\n{lines}");
+    let with_window = |lines: &str, line: usize, words: &[&str]| with_signal(&window(lines), 2 + line, words);
+    with_signal("mode = \"windows\"\n", 1, &["did you mean `window`?"]);
+    with_signal("mode = \"window\"\n", 0, &["needs a window", "`[signal.\"TYPE\".window]`"]);
+    let without_mode = ["needs `mode = \"window\"`", "here it is `mode = \"state\"`"];
+    with_signal("[signal.\"a.b\".window]\ngap = \"5m\"\n", 1, &without_mode);
+    with_signal("mode = \"window\"\nhold_down = \"1s\"\nwindow = { gap = \"5m\" }\n", 2, &["`hold_down`"]);
+    with_window("gpa = \"5m\"\n", 1, &["unknown key `gpa`", "did you mean `gap`?"]);
+    with_window("every = \"5m\"\n", 0, &["needs `gap` (session), `size` (tumbling), or `size` and `every` (sliding)"]);
+    with_window("gap = \"5m\"\nsize = \"5m\"\n", 0, &["leave one of the two out"]);
+    for key in ["gap", "size", "every", "max"] {
+        with_window(&format!("{key} = \"0s\"\n"), 1, &[&format!("`{key}` must be more than 0")]);
+        with_window(&format!("{key} = \"367d\"\n"), 1, &[&format!("`{key}` must be at most 366d")]);
+    }
+    with_window("size = \"60s\"\nevery = \"7s\"\n", 2, &["`size` is 8.57", "times `every`", "a whole number"]);
+    with_window("size = \"5s\"\nevery = \"10s\"\n", 2, &["`size` is 0.5 times `every`"]);
+    with_window("size = \"1h\"\nevery = \"1s\"\n", 2, &["`size` is 3600 times `every`", "at most 1000"]);
+    with_window("size = \"1h\"\nmax = \"1d\"\n", 2, &["`max` is for sessions and sliding windows"]);
+    with_window("gap = \"5m\"\nmax = \"1m\"\n", 2, &["`max`", "shorter than `gap`"]);
+    with_window("size = \"2d\"\nevery = \"1d\"\n", 0, &["`max` (1d unless given) is shorter than `size`"]);
+    with_window("gap = \"5m\"\ncount = 0\n", 2, &["`count` must be at least 1"]);
+    with_window("gap = \"5m\"\nsources = 65\n", 2, &["`sources` must be from 1 to 64, got 65"]);
+    with_window("gap = \"5m\"\nvalues = 0\n", 2, &["`values` must be from 1 to 64, got 0"]);
+    for lines in ["gap = \"5m\"\n", "size = \"1h\"\ncount = 3\nearly = true\n", "size = \"1h\"\nevery = \"5m\"\n"] {
+        let text = format!("{INPUT}{SIGNAL}{}", window(lines));
+        assert!(Config::parse(Path::new("x.toml"), text, &Overrides::default()).is_ok(), "{lines}");
+    }
 }
 
 #[test]
@@ -94,4 +162,62 @@ fn event_time_has_all_that_its_format_needs() {
         |overrides: &Overrides| Config::parse(Path::new("x.toml"), text.clone(), overrides).map(|config| config.digest);
     let with_year = other(&year).expect("--year gives the year");
     assert_ne!(with_year, other(&Overrides { year: Some(2021) }).unwrap(), "what is overridden is in the digest");
+}
+
+#[test]
+fn limits_against_floods_are_whole() {
+    let flood = |lines: &str| format!("[signal.\"a.b\".flood]\n{lines}");
+    with_signal(&flood("per = \"1m\"\n"), 1, &["`flood` needs a limit", "`max`", "`per_source`"]);
+    with_signal(&flood("max = 5\n"), 1, &["missing field `per`"]);
+    with_signal(&flood("max = 0\nper = \"1m\"\n"), 2, &["`max` must be at least 1"]);
+    with_signal(&flood("per_source = 0\nper = \"1m\"\n"), 2, &["`per_source` must be at least 1"]);
+    with_signal(&flood("max = 5\nper = \"0s\"\n"), 3, &["length of a window", "more than 0"]);
+    with_signal(&flood("max = 5\nper_sorce = 3\n"), 3, &["did you mean `per_source`?"]);
+}
+
+#[test]
+fn inhibition_says_where_the_parents_are() {
+    let all = |lines: &str| format!("{INPUT}{SIGNAL}{lines}");
+    check(&all("inhibit = true\n"), 5, &["`inhibit = true` without `[inhibit]`", "`table` and `column`"]);
+    check(&all("[inhibit]\ntable = \"topology\"\n"), 5, &["missing field `column`"]);
+    check(&all("[inhibit]\ntable = \"\"\ncolumn = \"c\"\n"), 6, &["`table` is empty"]);
+    check(&all("[inhibit]\ntable = \"t\"\ncolumn = \"c\"\ngrace = 5\n"), 8, &["expected a string"]);
+}
+
+#[test]
+fn maintenance_has_a_beginning_and_an_end() {
+    let work = |keys: &str, from: &str, to: &str| {
+        format!("{INPUT}{SIGNAL}[[maintenance]]\nkeys = \"{keys}\"\nfrom = \"{from}\"\nto = \"{to}\"\n")
+    };
+    let (two, four) = ("2026-03-01T02:00:00Z", "2026-03-01T04:00:00Z");
+    check(&work("", two, four), 6, &["`keys` is empty", "`db-*`"]);
+    check(&work("*", "tonight", four), 7, &["`from` is a time", "got `tonight`", two]);
+    check(&work("*", "2026-03-01T02:00", four), 7, &["`from` is a time with its offset"]);
+    check(&work("*", four, two), 8, &["is not after `from`"]);
+    check(&work("*", two, two), 8, &["is not after `from`"]);
+}
+
+#[test]
+fn what_the_gate_is_told_is_what_the_file_says() {
+    let text = format!(
+        "{INPUT}{SIGNAL}inhibit = false\n[signal.\"a.c\"]\nmapper = \"status\"\nsuppress_max = \"1h\"\n\
+         [signal.\"a.c\".flood]\nmax = 5\nper_source = 2\nper = \"1m\"\n\
+         [inhibit]\ntable = \"topology\"\ncolumn = \"node\"\ngrace = \"30s\"\n\
+         [[maintenance]]\nkeys = \"db-*\"\nfrom = \"1970-01-01T00:00:01Z\"\nto = \"1970-01-01T01:00:02+01:00\"\n"
+    );
+    let parse = |text: String| Config::parse(Path::new("x.toml"), text, &Overrides::default()).expect("accepted");
+    let takes_part = |config: &Config| {
+        let mapper = RuleId { name: "status".into(), version: "1.0.0".into(), digest: "d".into() };
+        let plans = config.signals.iter().map(|signal| signal.plan(&mapper, &[]).expect("a plan"));
+        plans.map(|plan| (plan.inhibit, plan.flood)).collect::<Vec<_>>()
+    };
+    let config = parse(text.clone());
+    let flood = FloodPlan { max: Some(5), per_source: Some(2), per_us: 60_000_000 };
+    assert_eq!(takes_part(&config), [(false, None), (true, Some(flood))]);
+    let inhibit = InhibitPlan { table: "topology".into(), column: "node".into(), grace_us: 30_000_000 };
+    assert_eq!(config.inhibit, Some(inhibit));
+    let work = MaintenancePlan { keys: "db-*".into(), from_us: 1_000_000, to_us: 2_000_000 };
+    assert_eq!(config.maintenance, [work]);
+    let named = text.replace("inhibit = false", "inhibit = true").replace("[inhibit]", "[inhibit]\nall = false");
+    assert_eq!(takes_part(&parse(named)), [(true, None), (false, Some(flood))]);
 }

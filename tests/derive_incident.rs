@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use stillhouse_core::derive::{By, DerivePlan, IncidentPlan, MEMBERS_MAX};
 use stillhouse_core::event::{Data, Derived, Incident};
-use stillhouse_core::plan::{FlappingPlan, Mode};
+use stillhouse_core::plan::{FlappingPlan, Mode, Weights};
 use stillhouse_core::table::Table;
+use stillhouse_core::window::{Shape, WindowPlan};
 use stillhouse_core::{Event, Plan};
 
 use crate::derive_told::{check, deriving, deriving_of, divided, until};
 use crate::generate::{any_plan, any_stream};
 use crate::plans::{DOWN, GONE, SLOW, UP, type_plan};
 use crate::properties::{for_seeds, hold};
-use crate::stream::{Item, Run, Stream, WHOLE, run};
+use crate::stream::{Item, Run, Stream, WHOLE, run, told};
 
 fn incident(change: impl FnOnce(&mut IncidentPlan)) -> IncidentPlan {
     let mut plan = IncidentPlan {
@@ -150,7 +151,7 @@ fn only_the_named_signal_types_count() {
 #[test]
 fn flapping_is_trouble_and_so_is_what_it_ends_in() {
     let mut probe = type_plan("probe");
-    probe.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) });
+    probe.flapping = Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) });
     let derive = DerivePlan { incidents: vec![incident(|plan| plan.update_every_us = 0)], ..DerivePlan::default() };
     let stream = until(200, &[(0, "db/a", UP), (1, "db/a", DOWN), (5, "db/a", DOWN)]);
     check(
@@ -174,6 +175,36 @@ fn an_occurrence_is_over_at_once() {
         "190 incident.resolved db outage r2 error since 10 now 0 ever 1 events 2 lasted 80: probe/db/a down 10..90";
     let derive = DerivePlan { incidents: vec![incident(|_| ())], ..DerivePlan::default() };
     check(deriving_of(vec![probe], derive), &stream, &[opened, over]);
+}
+
+#[test]
+fn a_window_is_trouble_while_it_is_open() {
+    let stream = until(200, &[(10, "db/a", DOWN), (15, "db/a", DOWN)]);
+    let run = |early| {
+        let shape = Shape::Session { gap_us: 10, max_us: 1_000 };
+        let mut probe = type_plan("probe");
+        probe.mode = Mode::Window(WindowPlan { shape, count: 2, sources: 0, values: 0, early });
+        let derive = DerivePlan { incidents: vec![incident(|_| ())], ..DerivePlan::default() };
+        told(&divided(&Arc::new(deriving_of(vec![probe], derive)), &stream).events)
+            .into_iter()
+            .filter(|line| line.contains("incident"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        run(true),
+        [
+            "15 incident.opened db outage r1 error since 10 now 1 ever 1 events 1: probe/db/a open 10",
+            "65 incident.updated db outage r2 error since 10 now 0 ever 1 events 2: probe/db/a closed 10..25",
+            "125 incident.resolved db outage r3 error since 10 now 0 ever 1 events 2 lasted 15: probe/db/a closed 10..25",
+        ]
+    );
+    assert_eq!(
+        run(false),
+        [
+            "25 incident.opened db outage r1 error since 10 now 0 ever 1 events 1: probe/db/a closed 10..25",
+            "125 incident.resolved db outage r2 error since 10 now 0 ever 1 events 1 lasted 15: probe/db/a closed 10..25",
+        ]
+    );
 }
 
 #[test]
@@ -283,8 +314,14 @@ fn wrongly(plan: &Arc<Plan>, stream: &Stream) -> Option<String> {
                 match event.kind {
                     "stillhouse.flapping.started" => now.1 = counts,
                     "stillhouse.flapping.stopped" => now.1 = false,
-                    _ => now.0 = counts && !occurs && ["down", "slow"].contains(&&*change.to.state),
+                    _ => now.0 = counts && !occurs && ["down", "slow", "silent"].contains(&&*change.to.state),
                 }
+            }
+            Data::Window(window) => {
+                let counts = ["info", "warning", "error", "critical"].iter().position(|name| *name == window.severity);
+                let key = (window.signal.to_string(), event.subject.as_deref().unwrap_or_default().to_owned());
+                let opens = event.kind == "stillhouse.window.opened" && counts >= Some(usize::from(of.min_severity));
+                trouble.entry(key).or_default().0 = opens;
             }
             Data::Derived(derived) => {
                 let Derived::Incident(data) = &**derived else { return Some("not an incident".into()) };

@@ -7,6 +7,8 @@ use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
 use stillhouse_core::derive::{BurnPlan, By, DerivePlan, OTHER, ObjectivePlan, PANES_MAX};
 
+use stillhouse_core::level::{Bound, Bounds, LevelPlan};
+
 use crate::derive_told::{check, deriving, divided, until};
 use crate::generate::{any_plan, any_stream, orderly_stream};
 use crate::plans::{DOWN, GONE, SLOW, UP};
@@ -87,6 +89,21 @@ fn what_is_no_admitted_observation_is_not_counted() {
     change(&mut stream, 2, |signal| signal.outcome = outcome::DROPPED);
     // The last one is late.
     check(with(no_burn), &stream, &["2 late a e4 by 1", "10 sli all avail 0..10 good 1 bad 1"]);
+}
+
+#[test]
+fn a_level_decides_what_is_good() {
+    let mut plan = with(|plan| plan.burns.clear());
+    let high = Some(Bound { enter: 90.0, leave: 80.0 });
+    let bounds = Bounds::Fixed { high, low: None };
+    plan.types[0].level = Some(LevelPlan { normal: UP, high: DOWN, low: DOWN, severity: 1, smooth_us: 0, bounds });
+    let values = ["50", "95", "85", "no number", "70"];
+    let mut stream = until(10, &[(1, "a", UP), (2, "a", UP), (3, "a", UP), (4, "a", UP), (5, "a", UP)]);
+    for (item, value) in stream.items.iter_mut().zip(values) {
+        let Item::Signal(signal) = item else { panic!("a signal") };
+        signal.value = value.into();
+    }
+    check(plan, &stream, &["10 sli all avail 0..10 good 2 bad 2"]);
 }
 
 #[test]

@@ -93,7 +93,9 @@ pub fn check(plan: Plan, stream: &Stream, expected: &[&str]) -> Run {
 }
 
 fn is_of_entity(line: &str) -> bool {
-    line.split(' ').nth(1).is_some_and(|kind| kind.starts_with("state.") || kind.starts_with("flapping."))
+    line.split(' ')
+        .nth(1)
+        .is_some_and(|kind| ["state", "flapping", "window"].contains(&kind.split('.').next().unwrap_or_default()))
 }
 
 /// A stream of one source, to its end at `end_us`, where something is seen that nothing is made of.

@@ -9,7 +9,7 @@ use stillhouse_core::derive::{
     TriggerPlan,
 };
 use stillhouse_core::event::{Data, Derived, Event, Trigger};
-use stillhouse_core::plan::{FlappingPlan, Mode};
+use stillhouse_core::plan::{FlappingPlan, Mode, Weights};
 
 use crate::chance::Chance;
 use crate::derive_told::{check, deriving, deriving_of, divided, until};
@@ -254,7 +254,8 @@ fn incidents_and_burn_rates_trigger() {
         })
     };
     let mut probe = type_plan("probe");
-    probe.flapping = Some(FlappingPlan { high_mpct: 12_000, low_mpct: 0, quiet_us: Some(10) });
+    probe.flapping =
+        Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 12_000, low_mpct: 0, quiet_us: Some(10) });
     let triggers = vec![
         on("burn.started", &["avail"]),
         on("flapping.started", &[]),

@@ -24,6 +24,15 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// The numbers of `5,373 signals become 9 events` in a README.
+fn told_counts(readme: &str) -> Option<(u64, usize)> {
+    let number = |word: &str| word.replace(',', "").parse().ok();
+    let (before, after) = readme.split_once(" signals become ")?;
+    let signals = number(before.split_whitespace().next_back()?)?;
+    let events = number(after.split_whitespace().next()?)?;
+    Some((signals, events as usize))
+}
+
 /// `text` with a dot in place of every digest: they differ with the compiler of the rules.
 fn without_digests(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -73,6 +82,13 @@ fn every_example_gives_what_is_expected_of_it() {
         if let Some(told) = COUNTS.iter().position(|count| readme.contains(&format!("\n{count} events"))) {
             assert_eq!(got.lines().count(), told, "{example_name}: its README says {} events", COUNTS[told]);
         }
+        if let Some(told) = told_counts(&readme) {
+            assert_eq!(
+                (ledger.received, got.lines().count()),
+                told,
+                "{example_name}: signals and events of its README"
+            );
+        }
         let run = format!("stillhouse run -c examples/{example_name}/stillhouse.toml ");
         let command = readme.lines().find(|line| line.starts_with(&run));
         let command = command.unwrap_or_else(|| panic!("{example_name}: its README has no line `{run}..`"));
@@ -81,6 +97,13 @@ fn every_example_gives_what_is_expected_of_it() {
             assert!(command.contains(&input), "{example_name}: its README runs `{command}`, without `{input}`");
         }
     }
+}
+
+#[test]
+fn the_counts_of_a_readme_are_found() {
+    assert_eq!(told_counts("Of the day, 1,112 signals become 4 events: two"), Some((1_112, 4)));
+    assert_eq!(told_counts("many signals become 4 events"), None);
+    assert_eq!(told_counts("Four events"), None);
 }
 
 #[test]

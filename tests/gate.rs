@@ -1,45 +1,40 @@
 //! Suppression, with a small native suppressor in place of a rule.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stillhouse_core::columns::{Batch, Blobs, Reasons, TextColumn, Values, Verdicts, verdict};
 use stillhouse_core::event::Data;
 use stillhouse_core::gate::HELD_MAX;
-use stillhouse_core::plan::{FlappingPlan, TypePlan};
+use stillhouse_core::plan::{FlappingPlan, TypePlan, Weights};
 use stillhouse_core::rule::{Field, FieldKind, Judge, RuleId};
-use stillhouse_core::{Event, Plan};
 
-use crate::chance::Chance;
-use crate::generate::{any_plan, any_stream, orderly_stream};
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
-use crate::properties::{between, for_seeds, hold};
 use crate::stream::{Division, Run, Signal, Stream, WHOLE, run_with, signal, told};
 
 /// What a suppressor is told of a candidate.
-struct Asked {
-    key: String,
-    kind: String,
-    to: String,
-    time_us: i64,
-    severity: i64,
-    judged: i64,
+pub struct Asked {
+    pub key: String,
+    pub kind: String,
+    pub to: String,
+    pub time_us: i64,
+    pub severity: i64,
+    pub judged: i64,
 }
 
 /// What it answers: the verdict, until when, and the severity.
-type Answer = (u8, i64, u8);
+pub type Answer = (u8, i64, u8);
 
-const EMIT: Answer = (verdict::EMIT, 0, 0);
+pub const EMIT: Answer = (verdict::EMIT, 0, 0);
 
 /// A suppressor that is a function.
-struct Native<F> {
+pub struct Native<F> {
     answer: F,
     fields: Vec<Field>,
     rule: RuleId,
 }
 
 impl<F: Fn(&Asked) -> Answer> Native<F> {
-    fn new(answer: F) -> Self {
+    pub fn new(answer: F) -> Self {
         let field = |path: &str, kind| Field { path: path.into(), kind };
         let fields = vec![
             field("key", FieldKind::Text),
@@ -97,7 +92,7 @@ fn suppressing(plan: &mut TypePlan) {
 }
 
 /// Signals of key `k`, and one of key `z` at time 5,000 so that every deadline passes.
-fn seen(observations: &[(i64, u8)]) -> Vec<Signal> {
+pub fn seen(observations: &[(i64, u8)]) -> Vec<Signal> {
     let each = observations.iter().enumerate();
     let mut signals: Vec<_> =
         each.map(|(at, &(time_us, state))| signal(time_us, &format!("e{at}"), "k", state, "")).collect();
@@ -106,7 +101,7 @@ fn seen(observations: &[(i64, u8)]) -> Vec<Signal> {
 }
 
 /// Runs it divided in many ways, and expects the same of all.
-fn check(
+pub fn check(
     change: impl FnOnce(&mut TypePlan),
     signals: Vec<Signal>,
     answer: impl Fn(&Asked) -> Answer + Copy,
@@ -328,7 +323,10 @@ fn a_deadline_that_has_passed_holds_nothing_back() {
 #[test]
 fn suppressed_flapping_ends_unheard() {
     let run = check(
-        |plan| plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) }),
+        |plan| {
+            plan.flapping =
+                Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) })
+        },
         seen(&[(0, UP), (1, DOWN), (2, UP)]),
         |asked| if asked.kind == "flapping.started" && asked.key == "k" { (verdict::SUPPRESS, 0, 0) } else { EMIT },
         &[
@@ -342,17 +340,20 @@ fn suppressed_flapping_ends_unheard() {
 #[test]
 fn flapping_whose_end_was_told_to_nobody_does_not_start_again() {
     check(
-        |plan| plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) }),
+        |plan| {
+            plan.flapping =
+                Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) })
+        },
         seen(&[(0, UP), (1, DOWN), (12, UP)]),
         |asked| if asked.kind == "flapping.stopped" { (verdict::SUPPRESS, 0, 0) } else { EMIT },
         &[
             "1 flapping.started k up>down since 1 inputs 1",
             "11 suppressed k held deadline 1011: up>down since 1 inputs 1",
             "11 state.changed k up>down since 1 inputs 1",
-            "12 suppressed k ended after 1 deadline 1011: up>down since 1 inputs 1",
+            "12 suppressed k ended after 1 deadline 1011: down>down since 1 inputs 1",
             "22 suppressed k held deadline 1022: down>up since 12 inputs 1",
             "22 state.changed k down>up since 12 inputs 1",
-            "1022 flapping.stopped k down>up since 12 inputs 1 released after 1000",
+            "1022 flapping.stopped k up>up since 12 inputs 1 released after 1000",
         ],
     );
 }
@@ -366,115 +367,4 @@ fn at_the_bound_of_what_is_held_back_candidates_leave() {
     let lines = told(&run.events[HELD_MAX..]);
     assert_eq!(lines, [format!("0 state.changed k{HELD_MAX:06} ?>down since 0 inputs 1 overridden after 0")]);
     assert_eq!(run.ledger.open, HELD_MAX as u64);
-}
-
-/// A suppressor that answers anything, but always the same for the same candidate.
-fn erratic(seed: u64) -> impl Fn(&Asked) -> Answer + Copy {
-    move |asked: &Asked| {
-        let text = format!("{} {} {} {} {}", asked.key, asked.kind, asked.to, asked.time_us, asked.judged);
-        let hash = text.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        let mut chance = Chance::new(hash);
-        let verdicts =
-            [verdict::EMIT, verdict::SUPPRESS, verdict::SUPPRESS, verdict::DELAY, verdict::ESCALATE, verdict::FAILED];
-        let until_us = asked.time_us + chance.between(-5, 80);
-        (chance.pick(&verdicts), chance.pick(&[0, until_us, until_us]), chance.between(0, 3) as u8)
-    }
-}
-
-fn erratic_plan(chance: &mut Chance) -> Plan {
-    let mut plan = any_plan(chance);
-    for of_type in &mut plan.types {
-        of_type.suppress_max_us = chance.pick(&[0, 1, 20, 60]);
-        of_type.never_suppress = chance.pick(&[1, 3, 4]);
-    }
-    plan
-}
-
-#[test]
-fn division_does_not_show_with_a_suppressor() {
-    for_seeds("division_does_not_show_with_a_suppressor", |chance| {
-        let plan = erratic_plan(chance);
-        let stream = any_stream(chance, &plan);
-        let answer = erratic(chance.between(0, 1 << 40) as u64);
-        hold(plan, stream, &|plan, stream| {
-            let whole = run_with(plan, stream, WHOLE, &mut Native::new(answer));
-            let divisions = [(1, 1, 1), (2, 7, 1), (3, 1024, 1), (8, 1, 3), (3, 7, 100)];
-            divisions.into_iter().find_map(|(shards, block_rows, entries)| {
-                let division = Division { shards, block_rows, entries };
-                let divided = run_with(plan, stream, division, &mut Native::new(answer));
-                between(&format!("{division:?}"), &whole, &divided)
-            })
-        });
-    });
-}
-
-#[test]
-fn each_suppression_ends_once_and_in_time() {
-    for_seeds("each_suppression_ends_once_and_in_time", |chance| {
-        let plan = erratic_plan(chance);
-        let stream = any_stream(chance, &plan);
-        let answer = erratic(chance.between(0, 1 << 40) as u64);
-        hold(plan, stream, &|plan, stream| {
-            let run = run_with(plan, stream, WHOLE, &mut Native::new(answer));
-            told_wrongly(plan, &run.events)
-        });
-    });
-}
-
-#[test]
-fn each_event_has_an_id_of_its_own() {
-    for_seeds("each_event_has_an_id_of_its_own", |chance| {
-        let plan = erratic_plan(chance);
-        let stream = orderly_stream(chance, &plan);
-        let answer = erratic(chance.between(0, 1 << 40) as u64);
-        hold(plan, stream, &|plan, stream| {
-            let run = run_with(plan, stream, WHOLE, &mut Native::new(answer));
-            let mut ids: BTreeMap<&str, &Event> = BTreeMap::new();
-            run.events.iter().find_map(|event| {
-                let before = ids.insert(&event.id, event)?;
-                Some(format!("one id for two:\n{before:?}\n{event:?}"))
-            })
-        });
-    });
-}
-
-/// Looks for a suppression that is doubled, lost, too long, or told out of order.
-fn told_wrongly(plan: &Plan, events: &[Event]) -> Option<String> {
-    let mut held: BTreeMap<(String, String, bool), i64> = BTreeMap::new();
-    let mut newest_us = i64::MIN;
-    for event in events {
-        let time_us = event.time.map_or(i64::MIN, |time| time.0);
-        let key = event.subject.as_deref().unwrap_or_default().to_owned();
-        let slot = |signal: &str, kind: &str| (signal.to_owned(), key.clone(), kind != "stillhouse.state.changed");
-        match &event.data {
-            Data::Suppressed(said) => {
-                let slot = slot(&said.candidate.signal, said.kind);
-                let known = held.remove(&slot);
-                match said.outcome {
-                    "held" if known.is_none() => _ = held.insert(slot, said.deadline.0),
-                    "ended" if known.is_none_or(|deadline_us| time_us <= deadline_us) => {}
-                    other => return Some(format!("{other} with {known:?}: {event:?}")),
-                }
-                let made_us = said.candidate.since.0 + said.candidate.held_us;
-                let of_type = plan.types.iter().find(|plan| plan.name == *said.candidate.signal)?;
-                if said.deadline.0 - made_us > of_type.suppress_max_us {
-                    return Some(format!("held back for too long: {event:?}"));
-                }
-            }
-            Data::Change(change) => {
-                let released = change.judgement.as_ref().is_some_and(|said| said.outcome == "released");
-                let known = held.remove(&slot(&change.signal, event.kind));
-                if known.is_some_and(|deadline_us| !released || deadline_us != time_us) {
-                    return Some(format!("left while another is held: {event:?}"));
-                }
-            }
-            Data::Late(_) | Data::DeadLetter(_) | Data::Derived(_) => continue,
-        }
-        if time_us < newest_us {
-            return Some(format!("before {newest_us}: {event:?}"));
-        }
-        newest_us = time_us;
-    }
-    let overdue = held.iter().find(|(_, deadline_us)| **deadline_us < newest_us);
-    overdue.map(|slot| format!("never ended: {slot:?}"))
 }

@@ -2,7 +2,8 @@
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan};
+use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
+use stillhouse_core::window::{Shape, WindowPlan};
 
 use crate::chance::Chance;
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
@@ -24,6 +25,8 @@ fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
     let mut plan = type_plan(name);
     if chance.percent(20) {
         plan.mode = Mode::Occurrence;
+    } else if chance.percent(30) {
+        plan.mode = Mode::Window(any_window(chance));
     }
     plan.hold_down_us = chance.pick(&[0, 1, 5, 20, 60]);
     plan.hold_open_us = chance.pick(&[0, 1, 5, 20, 60]);
@@ -42,9 +45,23 @@ fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
         let high_mpct = chance.pick(&[4_000, 10_000, 20_000, 50_000]);
         let low_mpct = high_mpct - chance.pick(&[0, 1, 1_000, 3_000]);
         let quiet_us = chance.pick(&[None, Some(3), Some(20), Some(60)]);
-        plan.flapping = Some(FlappingPlan { high_mpct, low_mpct, quiet_us });
+        plan.flapping = Some(FlappingPlan { weights: Weights::Nagios, high_mpct, low_mpct, quiet_us });
     }
     plan
+}
+
+fn any_window(chance: &mut Chance) -> WindowPlan {
+    let every_us = chance.pick(&[1, 5, 20]);
+    let size_us = every_us * chance.pick(&[1, 2, 3, 7]);
+    let max_us = size_us * chance.pick(&[1, 2, 5, 1_000]) + chance.pick(&[0, 0, 3]);
+    let shape = match chance.below(3) {
+        0 => Shape::Session { gap_us: size_us, max_us },
+        1 => Shape::Tumbling { size_us },
+        _ => Shape::Sliding { size_us, every_us, max_us },
+    };
+    let count = chance.pick(&[1, 1, 2, 3, 5]);
+    let (sources, values) = (chance.pick(&[0, 0, 0, 1, 2]), chance.pick(&[0, 0, 0, 1]));
+    WindowPlan { shape, count, sources, values, early: chance.percent(50) }
 }
 
 /// A stream with everything that the model knows.

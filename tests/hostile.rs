@@ -228,6 +228,9 @@ fn a_suppressor_that_fails_lets_everything_leave() {
         ("loop", "out of fuel: more than 40,000,000 units for 1 row"),
         ("past", "bad answer: until -1, expected 0 or a time after 1970"),
         ("silent", "bad answer: verdict 1 without a reason"),
+        ("memo-long", "bad answer: a memo of 9 bytes, limit 8"),
+        ("memo-offsets", "bad answer: `memo`: offsets from 0 to 4294967295 over 8 bytes"),
+        ("memo-rows", "bad answer: `memo`: 3 offsets for 1 rows"),
     ] {
         let judged = config("mapper = \"liar\"\nsuppressor = \"hostile-judge\"");
         let lines = lines(|at| {

@@ -35,6 +35,8 @@ pub struct Record {
     pub first: Option<String>,
     /// The id of the last one.
     pub last: Option<String>,
+    /// Of a window, as [`window_text`] writes it.
+    pub window: Option<String>,
 }
 
 /// What the core must say.
@@ -102,6 +104,7 @@ pub fn say(plan: &Plan, stream: &Stream) -> Said {
     }
     for entity in entities.values_mut() {
         entity.fire_timers(timers_us);
+        entity.look_back(timers_us);
         entity.close(&mut ledger);
         said.append(&mut entity.said);
     }
@@ -175,6 +178,24 @@ pub fn shown(plan: &TypePlan, state: u8, value: &str) -> Shown {
     (name.into(), (!value.is_empty()).then(|| value.into()))
 }
 
+/// The signal type of the data of an event.
+pub fn signal_of(data: &Data) -> Option<&str> {
+    match data {
+        Data::Change(change) => Some(&change.signal),
+        Data::Window(windowed) => Some(&windowed.signal),
+        Data::Suppressed(suppressed) => signal_of(&suppressed.candidate),
+        Data::Late(late) => Some(&late.signal),
+        Data::DeadLetter(dead) => dead.signal.as_deref(),
+        Data::Flood(flood) => Some(&flood.signal),
+        Data::Derived(_) => None,
+    }
+}
+
+/// What a record says of a window.
+pub fn window_text(kind: &str, end_us: Option<i64>, sources: usize, values: usize, revision: u32) -> String {
+    format!("{kind} to {end_us:?}, {sources} sources, {values} values, revision {revision}")
+}
+
 /// An event of the core as far as the model knows it.
 pub fn record_of(event: &Event) -> Record {
     let mut record = Record {
@@ -207,9 +228,21 @@ pub fn record_of(event: &Event) -> Record {
             record.first = Some(dead.id.to_string());
         }
         Data::Suppressed(suppressed) => {
-            record.signal = Some(suppressed.candidate.signal.to_string());
+            record.signal = signal_of(&suppressed.candidate).map(Into::into);
         }
         Data::Derived(_) => {}
+        Data::Window(windowed) => {
+            record.signal = Some(windowed.signal.to_string());
+            record.since_us = Some(windowed.window.start.0);
+            record.inputs = windowed.counts.inputs;
+            record.severity = Some(windowed.severity.into());
+            record.first = windowed.provenance.first.as_ref().map(|source| source.id.to_string());
+            record.last = windowed.provenance.last.as_ref().map(|source| source.id.to_string());
+            let (end_us, counts) = (windowed.window.end.map(|end| end.0), windowed.counts);
+            let revision = windowed.revision;
+            record.window = Some(window_text(windowed.window.kind, end_us, counts.sources, counts.values, revision));
+        }
+        Data::Flood(flood) => record.signal = Some(flood.signal.to_string()),
     }
     record
 }

@@ -6,6 +6,7 @@ use stillhouse_core::plan::{Against, CLEAR, DedupePlan, FlappingPlan, Mode, Type
 use stillhouse_core::rule::Condition;
 
 use crate::model::{BY_SIGNAL, BY_TIMER, Place, Record, Shown, shown};
+use crate::model_window;
 use crate::stream::Signal;
 
 /// State and value.
@@ -56,6 +57,8 @@ pub struct Entity<'a> {
     now_us: i64,
     memory: Memory,
     ledger: Ledger,
+    /// What falls into windows.
+    windowed: Vec<Signal>,
     pub said: Vec<(Place, Record)>,
 }
 
@@ -76,12 +79,26 @@ impl<'a> Entity<'a> {
             now_us: i64::MIN,
             memory: Memory::default(),
             ledger: Ledger::default(),
+            windowed: Vec::new(),
             said: Vec::new(),
+        }
+    }
+
+    /// Says what all windows came to, once event time has come to `to_us`.
+    pub fn look_back(&mut self, to_us: i64) {
+        let Mode::Window(plan) = &self.plan.mode else { return };
+        let said = model_window::say(plan, &self.windowed, to_us);
+        self.ledger.merged_blip += said.blips;
+        self.ledger.open += said.open;
+        for (time_us, phase, signals, record) in said.results {
+            self.now_us = time_us;
+            self.say(&record.kind.clone(), phase, signals, record);
         }
     }
 
     /// Adds this entity's part to the books.
     pub fn close(&self, ledger: &mut Ledger) {
+        ledger.open += self.ledger.open;
         ledger.emitted += self.ledger.emitted;
         ledger.merged_fingerprint += self.ledger.merged_fingerprint;
         ledger.merged_repeated += self.ledger.merged_repeated;
@@ -106,6 +123,13 @@ impl<'a> Entity<'a> {
                 self.ledger.merged_fingerprint += 1;
                 return;
             }
+        }
+        if let Mode::Window(_) = &self.plan.mode {
+            match self.plan.condition(signal.state) {
+                Condition::Problem => self.windowed.push(signal.clone()),
+                _ => self.ledger.merged_repeated += 1,
+            }
+            return;
         }
         if self.plan.mode == Mode::Occurrence {
             self.announce(BY_SIGNAL, Pending::of(signal));
@@ -257,7 +281,11 @@ impl<'a> Entity<'a> {
             (Timer::Quiet, memory.reached.as_ref()?.1 + quiet_us)
         } else if let Some(pending) = &memory.pending {
             (Timer::Hold, pending.due_us)
-        } else if self.plan.mode == Mode::Occurrence && memory.announced.is_some() {
+        } else if match self.plan.mode {
+            Mode::State => false,
+            Mode::Occurrence => memory.announced.is_some(),
+            Mode::Window(_) => !memory.fingerprints.is_empty(),
+        } {
             (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
         } else if self.announced(Condition::Problem) {
             let state = memory.announced.as_ref()?.0;

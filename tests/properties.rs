@@ -164,7 +164,8 @@ fn division_does_not_show_at_the_bounds() {
     });
 }
 
-fn divided(plan: &Arc<Plan>, stream: &Stream) -> Option<String> {
+/// Where a division into shards, blocks and calls shows.
+pub fn divided(plan: &Arc<Plan>, stream: &Stream) -> Option<String> {
     let whole = run(plan, stream, WHOLE);
     let divisions = [(1, 1, 1), (2, 7, 1), (3, 1024, 1), (8, 1, 3), (2, 1, 9), (3, 7, 100)];
     divisions.into_iter().find_map(|(shards, block_rows, entries)| {

@@ -19,7 +19,7 @@ const SECOND_US: i64 = 1_000_000;
 ///
 /// # Panics
 /// On CI, if it is not named.
-fn data() -> Option<PathBuf> {
+pub fn data() -> Option<PathBuf> {
     let folder = std::env::var_os("STILLHOUSE_DATA").map(PathBuf::from);
     if folder.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI runs the recordings: set STILLHOUSE_DATA to their folder");
@@ -29,7 +29,7 @@ fn data() -> Option<PathBuf> {
 }
 
 /// The files of `folder` whose names end in `end`, sorted.
-fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
+pub fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|path| path.to_string_lossy().ends_with(end));
@@ -49,15 +49,20 @@ fn recordings(data: &Path) -> Vec<(&'static str, Vec<PathBuf>)> {
         ("blue-gene", vec![data.join("node-failures/bgl_2005-06_08.raw_fatal.log.gz")]),
         ("grid5000", vec![data.join("node-failures/grid5000_sites2359.csv.gz")]),
         ("web-probes", vec![data.join("probes-websites/web_sites_dev.avt.gz")]),
+        ("labelled-log", vec![data.join("node-failures/BGL_2k.log")]),
+        ("security-flood", vec![data.join("security-flood/OpenSSH_2k.log")]),
+        ("wazuh", vec![data.join("security-flood/wazuh_insect.jsonl")]),
+        ("zookeeper", vec![data.join("leader-election/Zookeeper_2k.log")]),
     ]
 }
 
 /// Runs an example, with replacements in its configuration.
-fn distil(name: &str, replacements: &[(&str, &str)], files: &[PathBuf]) -> Ran {
+pub fn distil(name: &str, replacements: &[(&str, &str)], files: &[PathBuf]) -> Ran {
     drive(&example(name, replacements), files, &OPTIONS)
 }
 
-fn read(path: &Path) -> String {
+/// The text of a file, `.gz` or not.
+pub fn read(path: &Path) -> String {
     let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut text = String::new();
     let read = match path.extension().is_some_and(|extension| extension == "gz") {
@@ -69,25 +74,25 @@ fn read(path: &Path) -> String {
 }
 
 /// The changes of one signal type.
-fn changes(ran: &Ran, signal: &str) -> Vec<Value> {
+pub fn changes(ran: &Ran, signal: &str) -> Vec<Value> {
     ran.of_type("state.changed").into_iter().filter(|event| event["data"]["signal"] == signal).collect()
 }
 
-fn from(event: &Value) -> &str {
+pub fn from(event: &Value) -> &str {
     text(&event["data"]["from"]["state"])
 }
 
-fn to(event: &Value) -> &str {
+pub fn to(event: &Value) -> &str {
     text(&event["data"]["to"]["state"])
 }
 
 /// How many changes enter `state`.
-fn entered(events: &[Value], state: &str) -> usize {
+pub fn entered(events: &[Value], state: &str) -> usize {
     events.iter().filter(|event| to(event) == state).count()
 }
 
 /// The last state of every entity.
-fn last_states(events: &[Value]) -> BTreeMap<String, String> {
+pub fn last_states(events: &[Value]) -> BTreeMap<String, String> {
     events.iter().map(|event| (text(&event["subject"]).to_owned(), to(event).to_owned())).collect()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stillhouse_core::block::{Block, Row, fingerprint, id_hash, key_hash};
 use stillhouse_core::columns::outcome;
-use stillhouse_core::event::{Change, Data, StateView};
+use stillhouse_core::event::{Change, Data, Flood, Judgement, StateView, Windowed};
 use stillhouse_core::rule::{Judge, NoJudge};
 use stillhouse_core::table::Table;
 use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
@@ -175,6 +175,22 @@ pub fn run_with(plan: &Arc<Plan>, stream: &Stream, division: Division, judge: &m
     Run { bytes: bytes(&events), events, ledger: core.ledger(), core }
 }
 
+/// Runs the core, divided in many ways that must not show, and compares what it tells.
+pub fn check_divided(plan: Plan, stream: &Stream, expected: &[&str]) -> Run {
+    let plan = Arc::new(plan);
+    let whole = run(&plan, stream, WHOLE);
+    assert_eq!(told(&whole.events), expected);
+    for shards in [1, 3] {
+        for (block_rows, entries) in [(1, 1), (2, 1), (3, 2), (5, 100)] {
+            let division = Division { shards, block_rows, entries };
+            let divided = run(&plan, stream, division);
+            assert_eq!(whole.bytes, divided.bytes, "{division:?}");
+            assert_eq!(whole.ledger, divided.ledger, "{division:?}");
+        }
+    }
+    whole
+}
+
 /// The events as they leave.
 pub fn bytes(events: &[Event]) -> String {
     let mut bytes = Vec::new();
@@ -193,23 +209,44 @@ fn tell(event: &Event) -> String {
     let kind = event.kind.trim_start_matches("stillhouse.");
     let at = event.time.map_or("never".into(), |time| time.0.to_string());
     let key = event.subject.as_deref().unwrap_or("-");
-    let said = match &event.data {
-        Data::Change(change) => match &change.judgement {
-            Some(judgement) => {
-                format!("{} {} after {}", tell_change(change), judgement.outcome, judgement.held_back_us)
-            }
-            None => tell_change(change),
-        },
+    format!("{at} {kind} {key} {}", tell_data(&event.data))
+}
+
+fn tell_data(data: &Data) -> String {
+    match data {
+        Data::Change(change) => tell_change(change) + &tell_judgement(change.judgement.as_ref()),
+        Data::Window(window) => tell_window(window) + &tell_judgement(window.judgement.as_ref()),
         Data::Suppressed(held) => {
             let after = held.held_back_us.map_or(String::new(), |us| format!(" after {us}"));
             let deadline_us = held.deadline.0;
-            format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_change(&held.candidate))
+            format!("{}{after} deadline {deadline_us}: {}", held.outcome, tell_data(&held.candidate))
         }
+        Data::Flood(flood) => tell_flood(flood),
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
         Data::Derived(derived) => tell_derived(derived),
-    };
-    format!("{at} {kind} {key} {said}")
+    }
+}
+
+fn tell_judgement(judgement: Option<&Judgement>) -> String {
+    judgement.map_or(String::new(), |said| format!(" {} after {}", said.outcome, said.held_back_us))
+}
+
+fn tell_window(window: &Windowed) -> String {
+    let counts = window.counts;
+    let end = window.window.end.map_or("..".into(), |end| end.0.to_string());
+    let span = format!("{} [{},{end})", window.window.kind, window.window.start.0);
+    let more = if counts.at_least { "+" } else { "" };
+    let counts = format!("inputs {} sources {} values {}{more}", counts.inputs, counts.sources, counts.values);
+    format!("{span} {counts} revision {}", window.revision)
+}
+
+fn tell_flood(flood: &Flood) -> String {
+    let source = flood.source.as_deref().map_or(String::new(), |source| format!(" from {source}"));
+    let limit = format!("{}{source} in {} since {}", flood.max, flood.per_us, flood.since.0);
+    let Some(held) = &flood.withheld else { return limit };
+    let (candidates, ended, signals) = (held.candidates, held.ended, held.signals);
+    format!("{limit}: {candidates} withheld, {ended} ended, {signals} signals of {}", held.keys.join(" "))
 }
 
 fn tell_change(change: &Change) -> String {

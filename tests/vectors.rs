@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan};
+use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
 
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
 use crate::stream::{Item, Run, Signal, Stream, WHOLE, run, signal, told};
@@ -166,7 +166,8 @@ fn flapping_starts_and_stops_where_nagios_says() {
     assert_eq!((start_us, stop_us), (40, 260), "four changes weigh 24.2 %, the last one 3.75 % after 20 calm ones");
     let flaps = |plan: &mut TypePlan| {
         plan.hold_down_us = 15;
-        plan.flapping = Some(FlappingPlan { high_mpct: 20_000, low_mpct: 5_000, quiet_us: None });
+        plan.flapping =
+            Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 20_000, low_mpct: 5_000, quiet_us: None });
     };
     let signals: Vec<_> = states.iter().enumerate().map(|(at, &state)| (10 * at as i64, state)).collect();
     let flapping = stop - start + 1;
@@ -182,8 +183,9 @@ fn flapping_starts_and_stops_where_nagios_says() {
 #[test]
 fn the_bounds_of_flapping_are_inclusive() {
     // One change weighs exactly 6.25 %.
-    let flaps =
-        |high_mpct, low_mpct| one(|plan| plan.flapping = Some(FlappingPlan { high_mpct, low_mpct, quiet_us: None }));
+    let flaps = |high_mpct, low_mpct| {
+        one(|plan| plan.flapping = Some(FlappingPlan { weights: Weights::Nagios, high_mpct, low_mpct, quiet_us: None }))
+    };
     let signals = || seen(&[(0, UP), (1, DOWN)]);
     check(flaps(6_250, 0), signals(), &["1 flapping.started k up>down since 1 inputs 1"]);
     check(flaps(6_251, 0), signals(), &["1 state.changed k up>down since 1 inputs 1"]);
@@ -200,7 +202,8 @@ fn the_bounds_of_flapping_are_inclusive() {
 #[test]
 fn silence_ends_flapping_and_clears_the_history() {
     let flaps = |plan: &mut TypePlan| {
-        plan.flapping = Some(FlappingPlan { high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) });
+        plan.flapping =
+            Some(FlappingPlan { weights: Weights::Nagios, high_mpct: 6_250, low_mpct: 0, quiet_us: Some(10) });
     };
     let expected = [
         "1 flapping.started k up>down since 1 inputs 1",

@@ -4,6 +4,7 @@ use crate::answer::Severity;
 use crate::bindings::mapper::exports::stillhouse::rules::mapper_rule as wit_mapper;
 use crate::bindings::suppressor::exports::stillhouse::rules::suppressor_rule as wit_suppressor;
 use crate::declaration::Given;
+use crate::memo::Memo;
 
 /// A case of a mapper. Without an expectation it expects the signal to be dropped without a reason.
 #[derive(Clone, Debug)]
@@ -78,11 +79,24 @@ pub fn judge_case(name: &str, settings: &[(&str, &str)], given: &[(&str, &str)])
         name: name.to_owned(),
         settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         given: given_of(given),
-        expected: wit_suppressor::Expected { verdict: 0, until: 0, severity: 0, reason: String::new() },
+        memo: Vec::new(),
+        expected: wit_suppressor::Expected { verdict: 0, until: 0, severity: 0, reason: String::new(), memo: None },
     })
 }
 
 impl JudgeCase {
+    /// Gives the memo of the candidate's entity; without this it is empty.
+    pub fn memo(mut self, memo: &impl Memo) -> Self {
+        self.0.memo = bytes_of(memo);
+        self
+    }
+
+    /// Expects this memo to be left.
+    pub fn leaves(mut self, memo: &impl Memo) -> Self {
+        self.0.expected.memo = Some(bytes_of(memo));
+        self
+    }
+
     /// Expects the candidate to be emitted.
     pub fn emits(self) -> Self {
         self.verdict(0, "", 0, 0)
@@ -104,7 +118,14 @@ impl JudgeCase {
     }
 
     fn verdict(mut self, verdict: u8, reason: &str, until: i64, severity: u8) -> Self {
-        self.0.expected = wit_suppressor::Expected { verdict, until, severity, reason: reason.to_owned() };
+        let memo = self.0.expected.memo.take();
+        self.0.expected = wit_suppressor::Expected { verdict, until, severity, reason: reason.to_owned(), memo };
         self
     }
+}
+
+fn bytes_of(memo: &impl Memo) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    memo.write(&mut bytes);
+    bytes
 }

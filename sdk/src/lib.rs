@@ -41,24 +41,26 @@
 //!
 //! The same source compiles natively, where `cargo test` runs the cases with no host and no
 //! WebAssembly, and for `wasm32-unknown-unknown`, where it becomes a rule. An answer may depend on
-//! the row and the settings only: keep no state between rows.
+//! the row and the settings only: keep no state between rows. A suppressor that must remember keeps
+//! a [`memo`].
 
 pub mod answer;
 pub mod cases;
 pub mod judging;
 pub mod mapping;
+pub mod memo;
 mod rule_macros;
 pub mod signal;
 pub mod testing;
 pub mod text;
 
-/// The contract as Rust types, generated from `wit/v0.1`.
+/// The contract as Rust types, generated from `wit/v0.2`.
 pub mod bindings {
     // The generated code is not ours to document or to lint.
     #[allow(missing_docs, clippy::all)]
     pub mod mapper {
         wit_bindgen::generate!({
-            path: "../wit/v0.1",
+            path: "../wit/v0.2",
             world: "mapper",
             pub_export_macro: true,
             export_macro_name: "export_mapper",
@@ -68,15 +70,15 @@ pub mod bindings {
     #[allow(missing_docs, clippy::all)]
     pub mod suppressor {
         wit_bindgen::generate!({
-            path: "../wit/v0.1",
+            path: "../wit/v0.2",
             world: "suppressor",
             pub_export_macro: true,
             export_macro_name: "export_suppressor",
             default_bindings_module: "stillhouse_sdk::bindings::suppressor",
             with: {
-                "stillhouse:rules/columns@0.1.0": crate::bindings::mapper::stillhouse::rules::columns,
-                "stillhouse:rules/declaration@0.1.0": crate::bindings::mapper::stillhouse::rules::declaration,
-                "stillhouse:rules/log@0.1.0": crate::bindings::mapper::stillhouse::rules::log,
+                "stillhouse:rules/columns@0.2.0": crate::bindings::mapper::stillhouse::rules::columns,
+                "stillhouse:rules/declaration@0.2.0": crate::bindings::mapper::stillhouse::rules::declaration,
+                "stillhouse:rules/log@0.2.0": crate::bindings::mapper::stillhouse::rules::log,
             },
         });
     }
@@ -90,10 +92,11 @@ pub mod prelude {
         Condition, Mapped, Severity, States, Verdict, delay, dropped, emit, escalate, observe, rejected, suppress,
     };
     pub use crate::cases::{Case, JudgeCase, case, judge_case};
+    pub use crate::memo::Memo;
     pub use crate::signal::{Settings, Signal};
     pub use crate::text::Searcher;
     pub use crate::{mapper, suppressor};
-    pub use stillhouse_sdk_derive::{Candidate, Signal, States};
+    pub use stillhouse_sdk_derive::{Candidate, Memo, Signal, States};
 }
 
 /// Writes one line to the host's log. Bounded by the host; never affects an answer; natively it

@@ -76,10 +76,22 @@ macro_rules! mapper {
 
 /// Makes a suppressor of a function from a candidate to a verdict.
 ///
-/// `judge` is `fn(MyCandidate<'_>, &MySettings) -> Verdict`.
+/// `judge` is `fn(MyCandidate<'_>, &MySettings) -> Verdict`, or with `memo: MyMemo` it is
+/// `fn(MyCandidate<'_>, &MySettings, &mut MyMemo) -> Verdict`, where `MyMemo` is what the rule
+/// remembers of the candidate's entity: a [`Memo`](crate::memo::Memo).
 #[macro_export]
 macro_rules! suppressor {
     (name: $name:expr, version: $version:expr, settings: $settings:ty, judge: $judge:path, cases: $cases:path $(,)?) => {
+        $crate::suppressor! { @ $name, $version, $settings, (), $cases,
+        |candidate, settings, _memo| $judge(candidate, settings) }
+    };
+    (name: $name:expr, version: $version:expr, settings: $settings:ty, memo: $memo:ty, judge: $judge:path,
+     cases: $cases:path $(,)?) => {
+        $crate::suppressor! { @ $name, $version, $settings, $memo, $cases,
+        |candidate, settings, memo| $judge(candidate, settings, memo) }
+    };
+    (@ $name:expr, $version:expr, $settings:ty, $memo:ty, $cases:path,
+     |$candidate:ident, $given:ident, $kept:ident| $answer:expr) => {
         /// The rule, as `stillhouse_sdk::suppressor!` made it.
         pub struct Rule;
 
@@ -88,18 +100,19 @@ macro_rules! suppressor {
 
             fn manifest() -> $crate::bindings::suppressor::exports::stillhouse::rules::suppressor_rule::Manifest {
                 fn declared<'b, S: $crate::signal::Signal<'b>>(
-                    _: impl Fn(S, &$settings) -> $crate::answer::Verdict,
+                    _: impl Fn(S, &$settings, &mut $memo) -> $crate::answer::Verdict,
                 ) -> $crate::bindings::suppressor::exports::stillhouse::rules::suppressor_rule::Manifest {
-                    $crate::judging::manifest::<S>($name, $version, $cases())
+                    $crate::judging::manifest::<S, $memo>($name, $version, $cases())
                 }
-                declared(|candidate, settings| $judge(candidate, settings))
+                declared(|$candidate, $given, $kept| $answer)
             }
 
             fn judge(
-                settings: &$settings,
+                $given: &$settings,
                 batch: &$crate::columns::Batch,
+                memos: &$crate::columns::Blobs,
             ) -> $crate::bindings::suppressor::exports::stillhouse::rules::suppressor_rule::Verdicts {
-                $crate::judging::judge_rows(batch, |candidate| $judge(candidate, settings))
+                $crate::judging::judge_rows(batch, memos, |$candidate, $kept: &mut $memo| $answer)
             }
         }
 
@@ -119,9 +132,9 @@ macro_rules! suppressor {
                     let settings = <$settings as $crate::signal::Settings>::read(&settings)?;
                     SETTINGS.set(settings).map_err(|_| String::from("configured twice"))
                 }
-                fn judge(batch: $crate::columns::Batch) -> contract::Verdicts {
+                fn judge(batch: $crate::columns::Batch, memos: $crate::columns::Blobs) -> contract::Verdicts {
                     let settings = SETTINGS.get().expect("configured before the first batch");
-                    <Rule as $crate::judging::SuppressorRule>::judge(settings, &batch)
+                    <Rule as $crate::judging::SuppressorRule>::judge(settings, &batch, &memos)
                 }
             }
     $crate::bindings::suppressor::export_suppressor!(Rule with_types_in $crate::bindings::suppressor);

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use crate::bindings::mapper::exports::stillhouse::rules::mapper_rule::{Expected, Observations};
 use crate::bindings::suppressor::exports::stillhouse::rules::suppressor_rule as suppressor;
-use crate::columns::{Batch, Column, Dict, Text, Values};
+use crate::columns::{Batch, Blobs, Column, Dict, Text, Values};
 use crate::declaration::{Field, FieldKind, Given, State};
 use crate::judging::SuppressorRule;
 use crate::mapping::MapperRule;
@@ -33,7 +33,8 @@ pub fn check_mapper<R: MapperRule>() {
     }
 }
 
-/// Runs all cases of a suppressor, each with its settings.
+/// Runs all cases of a suppressor, each with its settings and its memo; and once more with bytes that
+/// are nobody's memo, which must not make it panic.
 ///
 /// # Panics
 /// As [`check_mapper`], or if a case's settings are refused.
@@ -43,14 +44,25 @@ pub fn check_suppressor<R: SuppressorRule>() {
     for case in &manifest.cases {
         let settings = R::Settings::read(&case.settings)
             .unwrap_or_else(|error| panic!("case `{}`: settings refused: {error}", case.name));
-        let answer = R::judge(&settings, &batch_of(&manifest.identity.fields, &[&case.given]));
+        let batch = batch_of(&manifest.identity.fields, &[&case.given]);
+        let judge = |memo: &[u8]| match &manifest.memo {
+            Some(_) => R::judge(&settings, &batch, &Blobs { offsets: vec![0, memo.len() as u32], data: memo.to_vec() }),
+            None => R::judge(&settings, &batch, &Blobs { offsets: Vec::new(), data: Vec::new() }),
+        };
+        let answer = judge(&case.memo);
         let actual = suppressor::Expected {
             verdict: answer.verdict[0],
             until: answer.until[0],
             severity: answer.severity[0],
             reason: dict_entry(&answer.reason, 0),
+            memo: case.expected.memo.as_ref().map(|_| answer.memo.data),
         };
         compare(&case.name, "alone", &case.expected, &actual);
+        let bytes_max = manifest.memo.map_or(0, |memo| memo.bytes_max as usize);
+        for garbled in [0x00, 0x7F, 0x80, 0xFF] {
+            judge(&vec![garbled; bytes_max]);
+            judge(&vec![garbled; bytes_max / 2]);
+        }
     }
 }
 

@@ -3,12 +3,24 @@
 //! Signals come in order of event time. A timer of the entity that is due at the time of a signal
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
+mod confirm;
+mod flap;
+mod spread;
+
+use self::confirm::Confirmed;
+use self::flap::Flap;
+use self::spread::Spread;
 use crate::dedupe::Seen;
 use crate::derive::Tally;
-use crate::flapping::History;
+use crate::evidence::Evidence;
 use crate::ledger::Ledger;
-use crate::plan::{CLEAR, Mode, TypePlan};
+use crate::level::Level;
+use crate::past::Correction;
+use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::Condition;
+use crate::window::{Counted, Owner, Window};
+
+pub use self::spread::SPREAD_MAX;
 
 /// What a signal says, in the hands of its entity.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +53,17 @@ pub struct Input {
 }
 
 impl Input {
-    fn set(&mut self, seen: &Observation<'_>) {
+    pub(crate) fn set(&mut self, seen: &Observation<'_>) {
         self.source = seen.source;
         self.time_us = seen.time_us;
         self.id.clear();
         self.id.push_str(seen.id);
+    }
+
+    fn copy(&mut self, other: &Self) {
+        self.source = other.source;
+        self.time_us = other.time_us;
+        self.id.clone_from(&other.id);
     }
 }
 
@@ -82,6 +100,12 @@ pub enum Kind {
     FlappingStarted,
     /// It no longer flaps.
     FlappingStopped,
+    /// A window of it is news before it ends.
+    WindowOpened,
+    /// A window of it that is news has ended.
+    WindowClosed,
+    /// So many sources report its problem that it is not held back any more. No event of its own.
+    Spread,
 }
 
 /// An event that may leave, before its suppressor has judged it.
@@ -113,10 +137,15 @@ pub struct Candidate {
     pub repeated: u64,
     /// States since the last event of this entity that did not last.
     pub blips: u64,
-    /// The flap score in thousandths of a percent, where the type detects flapping.
+    /// The flap score in thousandths of a percent, where the type detects flapping: of all weights, or
+    /// with damping of the cut, and then it may be above 100,000.
     pub score_mpct: Option<u32>,
+    /// How many sources have reported the problem, as far as the type counts them; 0 where it does not.
+    pub sources: u32,
     /// Signals that the ledger settles with this candidate.
     pub signals: u64,
+    /// Of a window.
+    pub window: Option<Box<Counted>>,
 }
 
 /// Where an entity puts its candidates and its books.
@@ -124,6 +153,10 @@ pub struct Candidate {
 pub struct Effects {
     /// In the order in which they were made.
     pub candidates: Vec<Candidate>,
+    /// What late signals changed.
+    pub corrections: Vec<Correction>,
+    /// Late signals that came too late to be taken in.
+    pub uncorrected: u64,
     /// What was settled.
     pub ledger: Ledger,
     /// What was counted for objectives.
@@ -143,18 +176,28 @@ struct Pending {
     last: Input,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Flap {
-    history: History,
-    fingerprint: Option<u64>,
-    last_us: i64,
-    /// Event time at which flapping started.
-    since_us: Option<i64>,
-    severity: u8,
-    inputs: u64,
-    signals: u64,
-    first: Input,
-    last: Input,
+/// What an entity waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// An unconfirmed problem is too old to count.
+    Evidence,
+    /// It no longer flaps.
+    Flapping,
+    /// The pending state has lasted.
+    Hold,
+    /// A problem that nobody has spoken of for long enough is over.
+    Clear,
+    /// It should have been observed.
+    Silence,
+    /// A window ends.
+    Window,
+    /// Nothing is left to know of it.
+    Forget,
+}
+
+/// The earlier of two timers, the first of equal ones.
+fn earlier(one: Option<(i64, Timer)>, other: Option<(i64, Timer)>) -> Option<(i64, Timer)> {
+    one.into_iter().chain(other).min_by_key(|&(due_us, _)| due_us)
 }
 
 /// One entity of one signal type.
@@ -177,8 +220,21 @@ pub struct Entity {
     blips: u32,
     pending: Option<Box<Pending>>,
     flap: Option<Box<Flap>>,
-    seen: Option<Box<Seen>>,
+    memory: Option<Box<Memory>>,
 }
+
+/// What operators remember that not every type has; there once one of them does.
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    seen: Option<Seen>,
+    evidence: Option<Box<Evidence>>,
+    spread: Option<Box<Spread>>,
+    window: Window,
+    level: Option<Box<Level>>,
+}
+
+// There are millions of them, so what only some types need is boxed, and all of that together.
+const _: () = assert!(size_of::<Entity>() <= 136);
 
 impl Entity {
     /// An entity of which nothing is known.
@@ -188,49 +244,89 @@ impl Entity {
 
     /// Whether nothing is known of it, so that it can be forgotten.
     pub fn is_blank(&self) -> bool {
-        self.announced.is_none() && !self.is_pending() && self.flap.is_none() && self.seen.is_none()
+        let window = self.memory.as_ref().is_some_and(|memory| !memory.window.is_idle());
+        !window && self.is_forgotten()
+    }
+
+    /// Whether nothing is known of it but what is in its windows, which end by themselves.
+    fn is_forgotten(&self) -> bool {
+        let evidence = self.evidence().is_some_and(|evidence| !evidence.is_empty());
+        let seen = self.memory.as_ref().is_some_and(|memory| memory.seen.is_some());
+        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen
     }
 
     /// Signals of it that are in no place of the ledger yet.
     pub fn open(&self) -> u64 {
         let pending = self.pending.as_ref().map_or(0, |pending| if pending.active { pending.signals } else { 0 });
-        pending + self.flap.as_ref().map_or(0, |flap| flap.signals)
+        let evidence = self.evidence().map_or(0, Evidence::open);
+        let window = self.memory.as_ref().map_or(0, |memory| memory.window.open());
+        pending + evidence + self.flap.as_ref().map_or(0, |flap| flap.signals()) + window
     }
 
     /// When its next timer is due.
     pub fn due_us(&self, plan: &TypePlan) -> Option<i64> {
-        if let Some(flap) = &self.flap
-            && flap.since_us.is_some()
-        {
-            return plan.flapping?.quiet_us.map(|quiet_us| flap.last_us.saturating_add(quiet_us));
+        self.timer(plan).map(|(due_us, _)| due_us)
+    }
+
+    /// Its next timer: of those of equal time, evidence first.
+    fn timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
+        let evidence = self.evidence_due_us(plan).map(|due_us| (due_us, Timer::Evidence));
+        let window = self.memory.as_ref().and_then(|memory| memory.window.due_us());
+        let window = window.map(|due_us| (due_us, Timer::Window));
+        earlier(window, earlier(evidence, self.state_timer(plan)))
+    }
+
+    /// What changes its state next. Silence is told of once nothing else is open.
+    fn state_timer(&self, plan: &TypePlan) -> Option<(i64, Timer)> {
+        if let Some(flap) = self.flap.as_ref().filter(|flap| flap.is_active()) {
+            return flap.due_us(plan).map(|due_us| (due_us, Timer::Flapping));
         }
         if let Some(pending) = self.pending.as_ref().filter(|pending| pending.active) {
-            return Some(pending.due_us);
+            return Some((pending.due_us, Timer::Hold));
         }
-        let (seen_us, after_us) = match plan.condition(self.announced.as_ref()?.state) {
-            Condition::Problem if plan.mode == Mode::State => {
-                (self.problem_us, plan.clear_after_us.get(usize::from(self.announced.as_ref()?.state)).copied()??)
+        let after = |from_us: i64, after_us: Option<i64>, timer| Some((from_us.saturating_add(after_us?), timer));
+        let forget = after(self.seen_us, Some(plan.forget_after_us), Timer::Forget);
+        let silence = plan.silent_after_us.filter(|_| plan.mode == Mode::State);
+        let silence = after(self.seen_us, silence, Timer::Silence);
+        let next = match &self.announced {
+            None if self.is_forgotten() => None,
+            Some(known) if self.is_problem(plan) && known.state != SILENT => {
+                let clear_after_us = plan.clear_after_us.get(usize::from(known.state)).copied().flatten();
+                earlier(after(self.problem_us, clear_after_us, Timer::Clear), silence)
             }
-            _ => (self.seen_us, plan.forget_after_us),
+            Some(known) if known.state != SILENT => earlier(silence, forget),
+            _ => forget,
         };
-        Some(seen_us.saturating_add(after_us).max(self.told_us))
+        next.map(|(due_us, timer)| (due_us.max(self.told_us), timer))
     }
 
     /// Fires the timers that are due at `to_us` or before.
     pub fn advance(&mut self, plan: &TypePlan, to_us: i64, out: &mut Effects) {
-        while let Some(due_us) = self.due_us(plan).filter(|&due_us| due_us <= to_us) {
-            if self.is_flapping() {
-                self.stop_flapping(plan, due_us, true, out);
-                if let Some(flap) = &mut self.flap {
-                    flap.history.clear();
+        while let Some((due_us, timer)) = self.timer(plan).filter(|&(due_us, _)| due_us <= to_us) {
+            match timer {
+                Timer::Evidence => {
+                    self.expire_evidence(plan, due_us, out);
+                    // Its shard forgets whom nothing is known of; who is observed first knows as little.
+                    if self.is_blank() {
+                        self.forget(out);
+                    }
                 }
-            } else if self.is_pending() {
-                self.announce(plan, due_us, true, out);
-            } else if self.is_problem(plan) {
-                self.clear(plan, due_us, out);
-            } else {
-                self.forget();
+                Timer::Flapping => self.stop_flapping(plan, due_us, true, out),
+                Timer::Hold => self.announce(plan, due_us, true, out),
+                Timer::Clear => {
+                    self.clear_evidence(out);
+                    self.turn(plan, CLEAR, 0, self.problem_us, due_us, out);
+                }
+                Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
+                Timer::Window => self.fire_window(plan, out),
+                Timer::Forget => self.forget(out),
             }
+        }
+    }
+
+    fn fire_window(&mut self, plan: &TypePlan, out: &mut Effects) {
+        if let (Mode::Window(window), Some(memory)) = (&plan.mode, &mut self.memory) {
+            memory.window.fire(Owner { plan: window, signal_type: self.signal_type, key: &self.key }, out);
         }
     }
 
@@ -239,46 +335,80 @@ impl Entity {
             && self.announced.as_ref().is_some_and(|standing| plan.condition(standing.state) == Condition::Problem)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, out: &mut Effects) {
+        self.clear_evidence(out);
         let key = std::mem::take(&mut self.key);
-        *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, ..Self::default() };
+        // Windows end by themselves.
+        let window = self.memory.take().map(|memory| memory.window).filter(|window| !window.is_idle());
+        let memory = window.map(|window| Box::new(Memory { window, ..Memory::default() }));
+        *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, memory, ..Self::default() };
     }
 
     /// Takes in the next observation.
     pub fn observe(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) {
         self.advance(plan, seen.time_us, out);
+        let mut seen = seen;
+        let levelled;
+        if let Some(level) = &plan.level {
+            match self.memory.get_or_insert_default().level.get_or_insert_default().read(plan, level, seen) {
+                Some(read) => levelled = read,
+                None => return self.repeat(1, out),
+            }
+            seen = &levelled;
+        }
+        out.tally.state = Some(seen.state);
         self.seen_us = seen.time_us;
         if plan.condition(seen.state) == Condition::Problem {
             self.problem_us = seen.time_us;
         }
         if let Some(dedupe) = plan.dedupe {
-            let before = self.seen.get_or_insert_default();
+            let before = self.memory.get_or_insert_default().seen.get_or_insert_default();
             if before.is_duplicate(dedupe, seen.fingerprint, seen.time_us) {
                 out.ledger.settle(|ledger| &mut ledger.merged_fingerprint, 1);
                 self.repeated += 1;
                 return;
             }
         }
+        if let Mode::Window(window) = &plan.mode {
+            let owner = Owner { plan: window, signal_type: self.signal_type, key: &self.key };
+            let memory = self.memory.get_or_insert_default();
+            return memory.window.observe(owner, plan.condition(seen.state), seen, out);
+        }
         if plan.mode == Mode::Occurrence {
             self.begin(plan, seen, 1);
             return self.announce(plan, seen.time_us, false, out);
         }
+        let gone = plan.condition(seen.state) == Condition::Gone;
+        let confirmed = if gone { Confirmed::Yes } else { self.confirm(plan, seen, out) };
+        if confirmed == Confirmed::No {
+            return;
+        }
         // While it flaps, a signal is settled when the flapping ends, not with a state.
         let counted = u64::from(!self.track_flapping(plan, seen, out));
-        match plan.condition(seen.state) {
-            Condition::Gone => self.end(plan, seen, counted, out),
-            _ => self.follow(plan, seen, counted, out),
+        if gone {
+            self.end(plan, seen, counted, out);
+        } else {
+            self.follow(plan, seen, counted, confirmed, out);
         }
-        if self.is_pending() && !self.is_flapping() && self.due_us(plan).is_some_and(|due_us| due_us <= seen.time_us) {
+        let due = self.pending.as_ref().is_some_and(|pending| pending.active && pending.due_us <= seen.time_us);
+        if due && !self.is_flapping() {
             self.announce(plan, seen.time_us, false, out);
         }
     }
 
     /// The hold: what differs from the announced state must last.
-    fn follow(&mut self, plan: &TypePlan, seen: &Observation<'_>, counted: u64, out: &mut Effects) {
+    fn follow(
+        &mut self,
+        plan: &TypePlan,
+        seen: &Observation<'_>,
+        counted: u64,
+        confirmed: Confirmed,
+        out: &mut Effects,
+    ) {
         if self.announced.as_ref().is_some_and(|announced| announced.fingerprint == seen.fingerprint) {
             self.cancel_pending(out);
             self.repeat(counted, out);
+            self.spread_announced(plan, seen, out);
         } else if self.announced.as_ref().is_none_or(|announced| announced.state == CLEAR)
             && plan.condition(seen.state) == Condition::Healthy
         {
@@ -293,9 +423,16 @@ impl Entity {
             pending.signals += counted;
             pending.severity = pending.severity.max(seen.severity);
             pending.last.set(seen);
+            if plan.level.is_some() {
+                pending.to.value = Some(seen.value.into());
+            }
+            self.spread_pending(plan, seen.source);
         } else {
             self.cancel_pending(out);
             self.begin(plan, seen, counted);
+            if confirmed == Confirmed::First {
+                self.support(plan, seen.time_us);
+            }
         }
     }
 
@@ -310,6 +447,8 @@ impl Entity {
         pending.signals = counted;
         pending.first.set(seen);
         pending.last.set(seen);
+        self.start_spread();
+        self.spread_pending(plan, seen.source);
     }
 
     /// The entity is no more. That is news only if somebody was told of a problem.
@@ -320,13 +459,14 @@ impl Entity {
             counted = 0;
         }
         self.cancel_pending(out);
+        self.clear_evidence(out);
         if self.is_problem(plan) {
             self.begin(plan, seen, counted);
             self.announce(plan, seen.time_us, false, out);
         } else {
             out.ledger.settle(|ledger| &mut ledger.merged_repeated, counted);
         }
-        self.forget();
+        self.forget(out);
     }
 
     fn repeat(&mut self, counted: u64, out: &mut Effects) {
@@ -344,6 +484,7 @@ impl Entity {
 
     /// The pending state has lasted: it is what the entity is announced to be.
     fn announce(&mut self, plan: &TypePlan, time_us: i64, by_timer: bool, out: &mut Effects) {
+        let sources = self.announce_spread();
         let Some(pending) = self.pending.as_mut() else { return };
         pending.active = false;
         let candidate = Candidate {
@@ -360,113 +501,27 @@ impl Entity {
             last: pending.last.clone(),
             repeated: u64::from(std::mem::take(&mut self.repeated)),
             blips: u64::from(std::mem::take(&mut self.blips)),
-            score_mpct: self.flap.as_ref().filter(|_| plan.flapping.is_some()).map(|flap| flap.history.score_mpct()),
+            score_mpct: self.flap.as_ref().and_then(|flap| flap.score_mpct(plan, time_us)),
+            sources,
             signals: pending.signals,
+            window: None,
         };
         self.announced = Some(pending.to.clone());
         self.told_us = time_us;
         out.candidates.push(candidate);
     }
 
-    /// A problem that nobody has spoken of for long enough is over.
-    fn clear(&mut self, plan: &TypePlan, due_us: i64, out: &mut Effects) {
-        let last = Input { source: u32::MAX, time_us: self.problem_us, id: String::new() };
-        let to = Standing {
-            state: CLEAR,
-            value: None,
-            fingerprint: crate::block::fingerprint(CLEAR, b""),
-            since_us: self.problem_us,
-        };
-        let cleared = Pending { active: true, to, due_us, first: last.clone(), last, ..Pending::default() };
-        self.pending = Some(Box::new(cleared));
+    /// Silence since `since_us` has turned the entity into `state`.
+    fn turn(&mut self, plan: &TypePlan, state: u8, severity: u8, since_us: i64, due_us: i64, out: &mut Effects) {
+        let last = Input { source: u32::MAX, time_us: since_us, id: String::new() };
+        let to = Standing { state, value: None, fingerprint: crate::block::fingerprint(state, b""), since_us };
+        let turned = Pending { active: true, to, due_us, severity, first: last.clone(), last, ..Pending::default() };
+        self.pending = Some(Box::new(turned));
+        self.start_spread();
         self.announce(plan, due_us, true, out);
-    }
-
-    /// Adds the observation to the history, starts and stops flapping. Whether the signal belongs
-    /// to flapping and is settled with it.
-    fn track_flapping(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) -> bool {
-        let Some(limits) = plan.flapping else { return false };
-        let flap = self.flap.get_or_insert_default();
-        if limits.quiet_us.is_some_and(|quiet_us| seen.time_us.saturating_sub(flap.last_us) >= quiet_us) {
-            flap.history.clear();
-        }
-        let changed = flap.fingerprint.replace(seen.fingerprint).is_some_and(|before| before != seen.fingerprint);
-        flap.history.push(changed);
-        flap.last_us = seen.time_us;
-        let score_mpct = flap.history.score_mpct();
-        if flap.since_us.is_some() {
-            flap.signals += 1;
-            flap.inputs += 1;
-            flap.severity = flap.severity.max(seen.severity);
-            flap.last.set(seen);
-            if score_mpct <= limits.low_mpct {
-                self.stop_flapping(plan, seen.time_us, false, out);
-            }
-            return true;
-        }
-        if score_mpct < limits.high_mpct {
-            return false;
-        }
-        flap.since_us = Some(seen.time_us);
-        flap.inputs = 1;
-        flap.severity = seen.severity;
-        flap.first.set(seen);
-        flap.last.set(seen);
-        // What was pending belongs to the flapping now.
-        flap.signals = self
-            .pending
-            .as_mut()
-            .filter(|pending| pending.active)
-            .map_or(0, |pending| std::mem::take(&mut pending.signals));
-        let candidate = self.flapping_candidate(Kind::FlappingStarted, Standing::of(seen), seen.time_us, false);
-        out.candidates.extend(candidate.map(|candidate| Candidate { signals: 1, ..candidate }));
-        true
-    }
-
-    fn stop_flapping(&mut self, plan: &TypePlan, time_us: i64, by_timer: bool, out: &mut Effects) {
-        let Some(since_us) = self.flap.as_ref().and_then(|flap| flap.since_us) else { return };
-        let stands = self.pending.as_ref().filter(|pending| pending.active).map(|pending| pending.to.clone());
-        let to = Standing { since_us, ..stands.or_else(|| self.announced.clone()).unwrap_or_default() };
-        let candidate = self.flapping_candidate(Kind::FlappingStopped, to, time_us, by_timer);
-        if let Some(flap) = &mut self.flap {
-            flap.since_us = None;
-            let signals = std::mem::take(&mut flap.signals);
-            out.candidates.extend(candidate.map(|candidate| Candidate { signals, ..candidate }));
-        }
-        self.told_us = time_us;
-        let from = self.announced.as_ref().map(|announced| announced.state);
-        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.active) {
-            let held_us = pending.to.since_us.saturating_add(plan.hold_us(from, pending.to.state));
-            pending.due_us = held_us.max(time_us);
-        }
-    }
-
-    fn flapping_candidate(&self, kind: Kind, to: Standing, time_us: i64, by_timer: bool) -> Option<Candidate> {
-        let flap = self.flap.as_ref()?;
-        Some(Candidate {
-            time_us,
-            by_timer,
-            kind,
-            signal_type: self.signal_type,
-            key: self.key.clone(),
-            from: self.announced.clone(),
-            to,
-            severity: flap.severity,
-            inputs: flap.inputs,
-            first: flap.first.clone(),
-            last: flap.last.clone(),
-            repeated: u64::from(self.repeated),
-            blips: u64::from(self.blips),
-            score_mpct: Some(flap.history.score_mpct()),
-            signals: 0,
-        })
     }
 
     fn is_pending(&self) -> bool {
         self.pending.as_ref().is_some_and(|pending| pending.active)
-    }
-
-    fn is_flapping(&self) -> bool {
-        self.flap.as_ref().is_some_and(|flap| flap.since_us.is_some())
     }
 }

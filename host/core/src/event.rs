@@ -41,8 +41,12 @@ pub struct Event {
 pub enum Data {
     /// Of `stillhouse.state.changed`, `.flapping.started` and `.flapping.stopped`.
     Change(Box<Change>),
+    /// Of `stillhouse.window.opened` and `.closed`.
+    Window(Box<Windowed>),
     /// Of `stillhouse.suppressed`.
     Suppressed(Box<Suppressed>),
+    /// Of `stillhouse.flood.started` and `.stopped`.
+    Flood(Box<Flood>),
     /// Of `stillhouse.late`.
     Late(Box<Late>),
     /// Of `stillhouse.dead-letter`.
@@ -103,6 +107,55 @@ pub struct Counts {
     pub repeated: u64,
     /// States since the last event of the entity that did not last.
     pub blips: u64,
+}
+
+/// What a window of an entity came to: early, or at its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Windowed {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// From when to when.
+    pub window: WindowView,
+    /// What was in it.
+    pub counts: WindowCounts,
+    /// The greatest of its observations: `info`, `warning`, `error` or `critical`.
+    pub severity: &'static str,
+    /// 1 for the first result of a window, 2 for the one that corrects it.
+    pub revision: u32,
+    /// The id of the event that this one corrects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supersedes: Option<Box<str>>,
+    /// What its suppressor said, where it did not leave at once and unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judgement: Option<Judgement>,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// A window as events show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct WindowView {
+    /// `session`, `tumbling` or `sliding`.
+    pub kind: &'static str,
+    /// When it began.
+    pub start: Time,
+    /// The first moment that is no longer in it; only at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Time>,
+}
+
+/// What was in a window.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct WindowCounts {
+    /// Observations of a problem.
+    pub inputs: u64,
+    /// Distinct sources of them.
+    pub sources: usize,
+    /// Distinct values of them.
+    pub values: usize,
+    /// There were more sources or values than [`crate::window::DISTINCT_MAX`]; that many is a least.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
 }
 
 /// What a suppressor said of a candidate.
@@ -166,6 +219,8 @@ pub struct Suppressed {
     pub outcome: &'static str,
     /// Why.
     pub reason: Box<str>,
+    /// The suppressor that said so, or the host.
+    pub rule: HeldBy,
     /// When it leaves after all if its state still stands.
     pub deadline: Time,
     /// How long it was held back; only for `ended`.
@@ -174,7 +229,51 @@ pub struct Suppressed {
     /// The type that the event would have had.
     pub kind: &'static str,
     /// What would have left.
-    pub candidate: Change,
+    pub candidate: Data,
+}
+
+/// Who holds a candidate back.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum HeldBy {
+    /// A suppressor.
+    Rule(RuleView),
+    /// The host, for a flood or for a problem of the parent: the text `host`.
+    Host(&'static str),
+}
+
+/// More candidates than may leave in one window of event time.
+#[derive(Clone, Debug, Serialize)]
+pub struct Flood {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// The source, where the limit is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Box<str>>,
+    /// How many may leave in a window.
+    pub max: u32,
+    /// How long a window is.
+    pub per_us: i64,
+    /// When the first was held back.
+    pub since: Time,
+    /// What was held back until the flood was over; only for `stopped`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
+    /// Digest of the configuration.
+    pub config: Box<str>,
+}
+
+/// What a flood held back.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Withheld {
+    /// How many candidates.
+    pub candidates: u64,
+    /// How many of them ended unheard; the others left, or something else holds them now.
+    pub ended: u64,
+    /// The signals of those that ended unheard.
+    pub signals: u64,
+    /// The first record keys.
+    pub keys: Vec<Box<str>>,
 }
 
 /// A signal that came after the watermark had passed.

@@ -1,56 +1,130 @@
-//! The gate: candidates of all entities, in total order, before they leave. Their suppressor judges
-//! them; what is held back ends in an event of its own or leaves at its deadline.
+//! The gate: candidates of all entities, in total order, before they leave.
+//!
+//! A candidate passes inhibition by its parent, the flood limits of its type and source, and the
+//! suppressor of its type, in this order; each may hold it back, within bounds. What is held back
+//! ends in an event of its own, leaves at its deadline, or leaves as soon as nothing holds it.
+//! What the outside was told last is what `from` says: a state that is held back is known to nobody.
+//!
+//! While an entity flaps, a state of it that is held back waits for the end of the flapping,
+//! whatever its deadline. That is bounded all the same: the flapping event of the entity is itself
+//! held for at most `suppress_max`, and from then on the outside knows that no state can be told.
+
+mod changes;
+mod context;
+mod flood;
+mod inhibit;
+mod leave;
+mod memo;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::columns::{Batch, Blobs, Column, TextColumn, Values, Verdicts, verdict};
+pub use context::field_kind;
+pub use flood::FLOOD_KEYS_MAX;
+pub use inhibit::ANCESTORS_MAX;
+
+use crate::columns::{Blobs, Verdicts, verdict};
 use crate::derive::Derive;
-use crate::entity::{Candidate, Input, Kind};
-use crate::event::{
-    Change, Counts, Data, Event, Judgement, Provenance, Source, StateView, Suppressed, Time, id_of, severity_name,
-};
+use crate::entity::{Candidate, Kind};
+use crate::event::{Event, Judgement};
 use crate::ledger::Ledger;
-use crate::plan::{CLEAR, Plan};
-use crate::rule::{Condition, Field, FieldKind, Judge};
+use crate::plan::{CLEAR, Mode, Plan, TypePlan};
+use crate::rule::{Condition, Judge};
 use crate::table::Tables;
 
-/// How many candidates may be held back at once. At the bound a candidate leaves instead, and says
-/// so.
+use changes::Changes;
+use context::{Answer, Row};
+use flood::{Floods, Scope};
+use inhibit::Open;
+use memo::Memos;
+
+/// How many candidates may be held back at once, for whatever reason. At the bound a candidate
+/// leaves instead, and says so.
 pub const HELD_MAX: usize = 100_000;
 
 /// Signal type, record key, and whether it is about flapping: at most one candidate of each is held.
 type Slot = (u16, Box<str>, bool);
 
+/// Why a candidate is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Its suppressor said so.
+    Suppressed,
+    /// Its suppressor will be asked again at the deadline.
+    Delayed,
+    /// This key, its parent or an ancestor, has an open problem.
+    Inhibited(Box<str>),
+    /// It is beyond a flood limit.
+    Flooded(Scope),
+}
+
 #[derive(Clone, Debug)]
 struct Held {
     candidate: Candidate,
-    deadline_us: i64,
+    cause: Cause,
     reason: Box<str>,
-    /// Judge it again at the deadline, instead of letting it leave.
-    delayed: bool,
+    deadline_us: i64,
     judged: i64,
+    /// Whether an event said that it is held back.
+    told: bool,
+    /// Whether its entity flaps, so that it waits without a timer.
+    parked: bool,
+    /// When the flapping ended for which it waited.
+    resumed_us: Option<i64>,
 }
 
-/// What one verdict says.
-struct Answer<'a> {
-    verdict: u8,
-    until_us: i64,
-    severity: u8,
-    reason: &'a str,
+/// What the gate waits for; the order is that of timers of one time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The deadline of a candidate.
+    Held(Slot),
+    /// The end of the grace after a parent has recovered.
+    Grace(Box<str>),
+    /// The next window of a signal type whose limits were exceeded.
+    Flood(u16),
 }
 
-/// When and in which round a verdict is carried out.
-struct Now {
-    time_us: i64,
+/// One try of a candidate to leave.
+struct Try {
+    now_us: i64,
+    /// The event time whose tables count: a timer comes before the tables of its own time.
+    table_us: i64,
     judged: i64,
-    delayed_for: Option<Box<str>>,
+    /// What its suppressor said already.
+    answer: Option<Answer>,
+    /// What is to be said if it leaves now: what held it back until now.
+    before: Option<Judgement>,
+    /// Whether an event said that it was held back.
+    told: bool,
 }
 
-/// Candidates that are held back.
+/// Verdicts on the candidates of one step, for the types whose suppressors can be asked in batches.
+#[derive(Debug, Default)]
+pub struct Batched {
+    /// By signal type; `None` where each candidate is judged when its turn comes.
+    verdicts: Vec<Option<Verdicts>>,
+    rows: Vec<usize>,
+}
+
+impl Batched {
+    fn next(&mut self, signal_type: u16) -> Option<Answer> {
+        let row = &mut self.rows[signal_type as usize];
+        *row += 1;
+        self.verdicts[signal_type as usize].as_ref().map(|verdicts| Answer::of(verdicts, *row - 1))
+    }
+}
+
+/// Candidates that are held back, and what is known of all that passed.
 #[derive(Debug, Default)]
 pub struct Gate {
     held: BTreeMap<Slot, Held>,
-    deadlines: BTreeSet<(i64, Slot)>,
+    timers: BTreeSet<(i64, Timer)>,
+    floods: Floods,
+    open: Open,
+    changes: Changes,
+    memos: Memos,
+    /// The time of the last candidate that a signal made: what is due then and fires later is its
+    /// consequence, and comes after the tables of that time.
+    signal_us: Option<i64>,
 }
 
 /// What the gate needs at hand to let an event leave.
@@ -79,289 +153,364 @@ impl Exit<'_> {
         self.out.push(event);
         self.derive.take(time_us, at, self.plan, self.tables, self.out);
     }
+
+    /// The parent of a key, where the plan says how it is known.
+    fn parent(&self, key: &str, table_us: i64) -> Option<&str> {
+        let inhibit = self.plan.inhibit.as_ref()?;
+        let parent = self.tables.get(&inhibit.table, key, &inhibit.column, table_us)?;
+        (*parent != *key).then_some(parent)
+    }
 }
 
 impl Gate {
-    /// Asks the suppressors about `candidates`: one batch for each signal type.
-    pub fn judge(&self, candidates: &[Candidate], exit: &mut Exit<'_>) -> Vec<Verdicts> {
-        let mut verdicts = Vec::new();
-        for signal_type in 0..exit.plan.types.len() as u16 {
-            let of_type: Vec<_> =
-                candidates.iter().filter(|candidate| candidate.signal_type == signal_type).map(|c| (c, 0)).collect();
-            verdicts.push(ask(&of_type, signal_type, exit));
+    /// Asks the suppressors about `candidates`: one batch for each signal type whose suppressor
+    /// needs to know nothing of what happens to the others.
+    pub fn judge(&self, candidates: &[Candidate], exit: &mut Exit<'_>) -> Batched {
+        let types = exit.plan.types.len();
+        let mut of_type: Vec<Vec<Row<'_>>> = (0..types).map(|_| Vec::new()).collect();
+        for candidate in candidates.iter().filter(|candidate| candidate.kind != Kind::Spread) {
+            let table_us = table_us(candidate);
+            of_type[candidate.signal_type as usize].push(Row::new(candidate, candidate.time_us, table_us));
         }
-        verdicts
+        let verdicts = of_type.iter().zip(0..).map(|(rows, signal_type)| {
+            (!context::is_live(exit.judge, signal_type))
+                .then(|| context::ask(rows, signal_type, Blobs::default(), exit))
+        });
+        Batched { verdicts: verdicts.collect(), rows: vec![0; types] }
     }
 
-    /// Lets a candidate leave, or holds it back, as row `row` of the verdicts on its type says.
-    pub fn pass(&mut self, candidate: Candidate, verdicts: &Verdicts, row: usize, exit: &mut Exit<'_>) {
-        self.fire(candidate.time_us, exit);
-        let slot = (candidate.signal_type, candidate.key.clone(), candidate.kind != Kind::StateChanged);
-        let mut candidate = candidate;
-        if let Some(held) = self.take(&slot) {
-            let back = match candidate.kind {
-                // What is held is the end of the flapping before: nobody knows that it had ended.
-                Kind::FlappingStarted => true,
-                Kind::FlappingStopped => true,
-                Kind::StateChanged => {
-                    let known = held.candidate.from.as_ref().map(|from| from.fingerprint);
-                    let of_type = &exit.plan.types[slot.0 as usize];
-                    let condition = of_type.condition(candidate.to.state);
-                    let from = held.candidate.from.as_ref().map(|from| of_type.condition(from.state));
-                    let over = candidate.to.state == CLEAR || condition == Condition::Gone;
-                    known == Some(candidate.to.fingerprint)
-                        || from.is_none() && condition != Condition::Problem
-                        || from != Some(Condition::Problem) && over
-                }
-            };
+    /// Lets the next candidate of the step leave, or holds it back.
+    pub fn pass(&mut self, mut candidate: Candidate, batched: &mut Batched, exit: &mut Exit<'_>) {
+        let now_us = candidate.time_us;
+        let slot = (candidate.signal_type, candidate.key.clone(), is_about_flapping(candidate.kind));
+        // The flapping of the entity ended just now, and so does the state that waited for that.
+        let resumed = candidate.kind == Kind::StateChanged
+            && self.held.get(&slot).is_some_and(|held| held.resumed_us == Some(now_us));
+        let before = if resumed { self.take(&slot) } else { None };
+        self.fire(now_us, exit);
+        if !candidate.by_timer {
+            self.signal_us = Some(now_us);
+        }
+        if candidate.kind == Kind::Spread {
+            return self.spread(&slot, &candidate, exit);
+        }
+        let answer = batched.next(candidate.signal_type);
+        let table_us = table_us(&candidate);
+        self.follow(&slot, &candidate, table_us, exit);
+        match candidate.kind {
+            Kind::FlappingStarted => self.park(&mut candidate),
+            Kind::FlappingStopped => self.resume(&mut candidate, exit.plan),
+            _ => {}
+        }
+        if let Some(held) = before.or_else(|| self.take(&slot)) {
+            let back = is_back(&held.candidate, &candidate, &exit.plan.types[slot.0 as usize]);
             candidate.from = held.candidate.from.clone();
-            end(held, candidate.time_us, exit);
+            first_word(&mut candidate, &held.candidate);
+            self.end(held, now_us, exit);
             if back {
                 // Nobody was told of the state that ends here, so its end is no news either.
-                exit.ledger.settle(|ledger| &mut ledger.suppressed, candidate.signals);
-                return;
+                return exit.ledger.settle(|ledger| &mut ledger.suppressed, candidate.signals);
             }
         }
-        let now = Now { time_us: candidate.time_us, judged: 0, delayed_for: None };
-        self.apply(slot, candidate, &answer(verdicts, row), now, exit);
+        let first = Try { now_us, table_us, judged: 0, answer, before: None, told: false };
+        self.enter(slot, candidate, first, exit);
     }
 
-    /// Lets leave, or judges again, what has its deadline at `to_us` or before.
+    /// Fires what is due at `to_us` or before.
     pub fn fire(&mut self, to_us: i64, exit: &mut Exit<'_>) {
-        while self.deadlines.first().is_some_and(|&(deadline_us, _)| deadline_us <= to_us) {
-            let Some((deadline_us, slot)) = self.deadlines.pop_first() else { break };
-            let Some(held) = self.held.remove(&slot) else { continue };
-            let held_back_us = deadline_us - held.candidate.time_us;
-            let bound_us = held.candidate.time_us.saturating_add(exit.plan.types[slot.0 as usize].suppress_max_us);
-            if held.delayed && deadline_us < bound_us {
-                let now = Now { time_us: deadline_us, judged: held.judged + 1, delayed_for: Some(held.reason) };
-                let verdicts = ask(&[(&held.candidate, now.judged)], slot.0, exit);
-                self.apply(slot, held.candidate, &answer(&verdicts, 0), now, exit);
-            } else {
-                let outcome = if held.delayed { "delayed" } else { "released" };
-                let judgement = Judgement { outcome, reason: held.reason, held_back_us };
-                leave(held.candidate, deadline_us, Some(judgement), exit);
+        while self.timers.first().is_some_and(|&(due_us, _)| due_us <= to_us) {
+            match self.timers.pop_first() {
+                Some((due_us, Timer::Held(slot))) => self.expire(&slot, due_us, exit),
+                Some((due_us, Timer::Grace(parent))) => self.release(&parent, due_us, exit),
+                Some((due_us, Timer::Flood(signal_type))) => self.drain(signal_type, due_us, exit),
+                None => {}
             }
         }
-    }
-
-    /// Does what the verdict says.
-    fn apply(&mut self, slot: Slot, mut candidate: Candidate, answer: &Answer<'_>, now: Now, exit: &mut Exit<'_>) {
-        let plan = &exit.plan.types[slot.0 as usize];
-        let held_back_us = now.time_us - candidate.time_us;
-        let said = |outcome, reason: &str| Some(Judgement { outcome, reason: reason.into(), held_back_us });
-        let holds = matches!(answer.verdict, verdict::SUPPRESS | verdict::DELAY);
-        let judgement = match answer.verdict {
-            verdict::ESCALATE => {
-                candidate.severity = candidate.severity.max(answer.severity);
-                said("escalated", answer.reason)
-            }
-            verdict::FAILED => said("failed", answer.reason),
-            _ if holds && candidate.severity >= plan.never_suppress => said("overridden", answer.reason),
-            _ if holds && self.held.len() >= HELD_MAX => said("overridden", "too many candidates are held back"),
-            _ if holds => {
-                let bound_us = candidate.time_us.saturating_add(plan.suppress_max_us);
-                let deadline_us = if answer.until_us == 0 { bound_us } else { answer.until_us.min(bound_us) };
-                if deadline_us > now.time_us {
-                    let delayed = answer.verdict == verdict::DELAY;
-                    let held =
-                        Held { candidate, deadline_us, reason: answer.reason.into(), delayed, judged: now.judged };
-                    return self.hold(slot, held, now.time_us, exit);
-                }
-                said("released", answer.reason)
-            }
-            _ => now.delayed_for.as_deref().and_then(|reason| said("delayed", reason)),
-        };
-        leave(candidate, now.time_us, judgement, exit);
-    }
-
-    fn hold(&mut self, slot: Slot, held: Held, now_us: i64, exit: &mut Exit<'_>) {
-        if !held.delayed {
-            let event = suppressed(&held, "held", now_us, None, exit);
-            exit.emit(now_us, event);
-        }
-        self.deadlines.insert((held.deadline_us, slot.clone()));
-        self.held.insert(slot, held);
-    }
-
-    fn take(&mut self, slot: &Slot) -> Option<Held> {
-        let held = self.held.remove(slot)?;
-        self.deadlines.remove(&(held.deadline_us, slot.clone()));
-        Some(held)
     }
 
     /// Signals that are held back.
     pub fn open(&self) -> u64 {
         self.held.values().map(|held| held.candidate.signals).sum()
     }
-}
 
-/// The state of what was held back ended before its deadline.
-fn end(held: Held, time_us: i64, exit: &mut Exit<'_>) {
-    exit.ledger.settle(|ledger| &mut ledger.suppressed, held.candidate.signals);
-    let event = suppressed(&held, "ended", time_us, Some(time_us - held.candidate.time_us), exit);
-    exit.emit(time_us, event);
-}
-
-fn leave(candidate: Candidate, time_us: i64, judgement: Option<Judgement>, exit: &mut Exit<'_>) {
-    exit.ledger.settle(|ledger| &mut ledger.emitted, candidate.signals);
-    let kind = kind_name(candidate.kind);
-    let id = id_of(&[kind.as_bytes(), &identity(&candidate), &time_us.to_le_bytes()]);
-    let data = Data::Change(Box::new(change(&candidate, judgement, exit)));
-    exit.emit(time_us, Event::new(kind, id, Some(candidate.key), Some(Time(time_us)), data));
-}
-
-fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Option<i64>, exit: &Exit<'_>) -> Event {
-    let kind = kind_name(held.candidate.kind);
-    let id = id_of(&[outcome.as_bytes(), kind.as_bytes(), &identity(&held.candidate), &time_us.to_le_bytes()]);
-    let data = Suppressed {
-        outcome,
-        reason: held.reason.clone(),
-        deadline: Time(held.deadline_us),
-        held_back_us,
-        kind,
-        candidate: change(&held.candidate, None, exit),
-    };
-    let data = Data::Suppressed(Box::new(data));
-    Event::new("stillhouse.suppressed", id, Some(held.candidate.key.clone()), Some(Time(time_us)), data)
-}
-
-/// What makes a candidate this one and no other.
-fn identity(candidate: &Candidate) -> Vec<u8> {
-    let from = candidate.from.as_ref().map_or(0, |from| from.fingerprint);
-    let mut bytes = Vec::with_capacity(candidate.key.len() + candidate.last.id.len() + 34);
-    bytes.extend_from_slice(&candidate.signal_type.to_le_bytes());
-    bytes.extend_from_slice(&from.to_le_bytes());
-    bytes.extend_from_slice(&candidate.to.fingerprint.to_le_bytes());
-    bytes.extend_from_slice(&candidate.to.since_us.to_le_bytes());
-    bytes.extend_from_slice(&(candidate.key.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(candidate.key.as_bytes());
-    bytes.extend_from_slice(candidate.last.id.as_bytes());
-    bytes
-}
-
-fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) -> Change {
-    let plan = &exit.plan.types[candidate.signal_type as usize];
-    let view = |standing: &crate::entity::Standing| StateView {
-        state: plan.state_name(standing.state).into(),
-        value: standing.value.clone(),
-        condition: plan.condition(standing.state),
-    };
-    let source = |input: &Input| {
-        exit.sources.get(input.source as usize).map(|name| Source {
-            source: name.clone(),
-            id: input.id.as_str().into(),
-            time: Time(input.time_us),
-        })
-    };
-    let lasted_us = match (candidate.kind, &candidate.from) {
-        (Kind::StateChanged, Some(from)) => Some(candidate.to.since_us - from.since_us),
-        _ => None,
-    };
-    Change {
-        signal: (&*plan.name).into(),
-        from: candidate.from.as_ref().map(view),
-        to: view(&candidate.to),
-        since: Time(candidate.to.since_us),
-        held_us: candidate.time_us - candidate.to.since_us,
-        lasted_us,
-        severity: severity_name(candidate.severity),
-        counts: Counts { inputs: candidate.inputs, repeated: candidate.repeated, blips: candidate.blips },
-        flap_score: candidate.score_mpct.map(|score_mpct| f64::from(score_mpct) / 1000.0),
-        judgement,
-        provenance: Provenance {
-            first: source(&candidate.first),
-            last: source(&candidate.last),
-            inputs: candidate.inputs,
-            mapper: (&plan.mapper).into(),
-            suppressor: exit.judge.rule(candidate.signal_type).map(Into::into),
-            config: exit.plan.config_digest.as_str().into(),
-        },
+    /// How many memos of suppressors, and how many changes, were forgotten at their bounds.
+    pub fn forgotten(&self) -> (u64, u64) {
+        (self.memos.forgotten(), self.changes.forgotten())
     }
-}
 
-/// The CloudEvents type of what happened.
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::StateChanged => "stillhouse.state.changed",
-        Kind::FlappingStarted => "stillhouse.flapping.started",
-        Kind::FlappingStopped => "stillhouse.flapping.stopped",
-    }
-}
-
-fn answer(verdicts: &Verdicts, row: usize) -> Answer<'_> {
-    Answer {
-        verdict: verdicts.verdict.get(row).copied().unwrap_or(verdict::EMIT),
-        until_us: verdicts.until_us.get(row).copied().unwrap_or(0),
-        severity: verdicts.severity.get(row).copied().unwrap_or(0),
-        reason: verdicts.reason.get(row),
-    }
-}
-
-/// Asks the suppressor of a type; each candidate comes with how often it was judged before.
-fn ask(candidates: &[(&Candidate, i64)], signal_type: u16, exit: &mut Exit<'_>) -> Verdicts {
-    if candidates.is_empty() {
-        return Verdicts::default();
-    }
-    let Some(fields) = exit.judge.fields(signal_type) else { return Verdicts::default() };
-    let plan = &exit.plan.types[signal_type as usize];
-    let columns = fields.iter().map(|field| column(field, candidates, plan)).collect();
-    exit.judge.judge(signal_type, Batch { rows: candidates.len() as u32, columns }, Blobs::default())
-}
-
-fn column(field: &Field, candidates: &[(&Candidate, i64)], plan: &crate::plan::TypePlan) -> Column {
-    let from_name =
-        |candidate: &Candidate| candidate.from.as_ref().map_or("", |from| plan.state_name(from.state)).to_owned();
-    let text = |of: &dyn Fn(&Candidate) -> String| {
-        let mut column = TextColumn::default();
-        candidates.iter().for_each(|(candidate, _)| column.push(&of(candidate)));
-        Values::Text(column)
-    };
-    let int = |of: &dyn Fn(&Candidate, i64) -> i64| {
-        Values::Ints(candidates.iter().map(|(candidate, judged)| of(candidate, *judged)).collect())
-    };
-    let values = match field.path.as_str() {
-        "type" => text(&|_| plan.name.clone()),
-        "key" => text(&|candidate| candidate.key.to_string()),
-        "kind" => text(&|candidate| kind_name(candidate.kind).trim_start_matches("stillhouse.").to_owned()),
-        "from" => text(&from_name),
-        "to" => text(&|candidate| plan.state_name(candidate.to.state).to_owned()),
-        "value" => text(&|candidate| candidate.to.value.as_deref().unwrap_or("").to_owned()),
-        "time" => int(&|candidate, _| candidate.time_us),
-        "since" => int(&|candidate, _| candidate.to.since_us),
-        "held_us" => int(&|candidate, _| candidate.time_us - candidate.to.since_us),
-        "inputs" => int(&|candidate, _| candidate.inputs as i64),
-        "severity" => int(&|candidate, _| i64::from(candidate.severity)),
-        "judged" => int(&|_, judged| judged),
-        "healthy" => {
-            // That an entity flaps is a problem, whichever state it is seen in.
-            let healthy = |candidate: &Candidate| {
-                candidate.kind != Kind::FlappingStarted && plan.condition(candidate.to.state) != Condition::Problem
-            };
-            Values::Bools(candidates.iter().map(|(candidate, _)| u8::from(healthy(candidate))).collect())
+    /// Notes what a candidate means for others, whether or not it leaves.
+    fn follow(&mut self, slot: &Slot, candidate: &Candidate, table_us: i64, exit: &Exit<'_>) {
+        let plan = &exit.plan.types[slot.0 as usize];
+        if plan.inhibit && plan.mode == Mode::State {
+            self.open.stand(slot, exit.parent(&slot.1, table_us).filter(|_| is_problem(candidate, plan)));
         }
-        // The host refuses a rule that asks for another field when it loads it.
-        _ => absent(field.kind, candidates.len()),
-    };
-    let known = field_kind(&field.path).is_some();
-    Column { values, present: if known { Vec::new() } else { vec![0; candidates.len()] } }
-}
+        if candidate.kind == Kind::StateChanged && context::reads(exit.judge, slot.0, "changes") {
+            self.changes.add(candidate.time_us, slot.0, &slot.1);
+        }
+    }
 
-/// The kind of a field of a candidate, or `None` if there is no such field.
-pub fn field_kind(path: &str) -> Option<FieldKind> {
-    match path {
-        "type" | "key" | "kind" | "from" | "to" | "value" => Some(FieldKind::Text),
-        "time" | "since" | "held_us" | "inputs" | "severity" | "judged" => Some(FieldKind::Int),
-        "healthy" => Some(FieldKind::Bool),
-        _ => None,
+    /// The entity of `started` flaps: what is held of it waits, and is told to nobody.
+    fn park(&mut self, started: &mut Candidate) {
+        let slot = state_slot(started);
+        let Some(held) = self.take(&slot) else { return };
+        as_known(started, &held.candidate);
+        self.held.insert(slot, Held { parked: true, ..held });
+    }
+
+    /// The entity of `stopped` no longer flaps: what is held of it goes on.
+    fn resume(&mut self, stopped: &mut Candidate, plan: &Plan) {
+        let slot = state_slot(stopped);
+        let Some(held) = self.held.get_mut(&slot) else { return };
+        as_known(stopped, &held.candidate);
+        if !std::mem::take(&mut held.parked) {
+            return;
+        }
+        let now_us = stopped.time_us;
+        held.resumed_us = Some(now_us);
+        held.deadline_us = match held.cause {
+            _ if is_spread(&held.candidate, &plan.types[slot.0 as usize]) => now_us,
+            Cause::Suppressed | Cause::Delayed => held.deadline_us.max(now_us),
+            // Whether they still hold it is looked at anew.
+            Cause::Inhibited(_) | Cause::Flooded(_) => now_us,
+        };
+        self.timers.insert((held.deadline_us, Timer::Held(slot)));
+    }
+
+    /// So many sources report the state of an entity that it is not held back any longer.
+    fn spread(&mut self, slot: &Slot, spread: &Candidate, exit: &mut Exit<'_>) {
+        let Some(held) = self.held.get_mut(slot) else { return };
+        held.candidate.sources = held.candidate.sources.max(spread.sources);
+        if !held.parked {
+            self.expire(slot, spread.time_us, exit);
+        }
+    }
+
+    /// What is held leaves, or tries to: at its deadline, or when nothing may hold it any longer.
+    fn expire(&mut self, slot: &Slot, now_us: i64, exit: &mut Exit<'_>) {
+        let Some(held) = self.take(slot) else { return };
+        let plan = &exit.plan.types[slot.0 as usize];
+        let held_back_us = now_us - held.candidate.time_us;
+        if is_spread(&held.candidate, plan) {
+            let judgement = Judgement { outcome: "overridden", reason: reported(&held.candidate), held_back_us };
+            self.leave(held.candidate, now_us, Some(judgement), exit);
+        } else if held.cause != Cause::Suppressed && held_back_us < plan.suppress_max_us {
+            self.retry(slot.clone(), held, now_us, exit);
+        } else {
+            let outcome = outcome(&held.cause);
+            let judgement = Judgement { outcome, reason: held.reason, held_back_us };
+            self.leave(held.candidate, now_us, Some(judgement), exit);
+        }
+    }
+
+    /// What was held, and is held no longer, tries again to leave.
+    fn retry(&mut self, slot: Slot, held: Held, now_us: i64, exit: &mut Exit<'_>) {
+        let before = Judgement {
+            outcome: outcome(&held.cause),
+            reason: held.reason,
+            held_back_us: now_us - held.candidate.time_us,
+        };
+        let again = Try {
+            now_us,
+            table_us: now_us.saturating_sub(i64::from(self.signal_us != Some(now_us))),
+            judged: held.judged + i64::from(held.cause == Cause::Delayed),
+            answer: None,
+            before: Some(before),
+            told: held.told,
+        };
+        self.enter(slot, held.candidate, again, exit);
+    }
+
+    /// Inhibition, flood limits, suppressor: lets the candidate leave unless one of them holds it.
+    fn enter(&mut self, slot: Slot, mut candidate: Candidate, attempt: Try, exit: &mut Exit<'_>) {
+        let plan = &exit.plan.types[slot.0 as usize];
+        let now_us = attempt.now_us;
+        let bound_us = candidate.time_us.saturating_add(plan.suppress_max_us);
+        let held_back_us = now_us - candidate.time_us;
+        let mut judgement = attempt.before;
+        let held = |candidate, cause, reason, deadline_us| Held {
+            candidate,
+            cause,
+            reason,
+            deadline_us,
+            judged: attempt.judged,
+            told: attempt.told,
+            parked: false,
+            resumed_us: None,
+        };
+        if let Some((ancestor, reason)) = self.inhibitor(&candidate, attempt.table_us, exit) {
+            match self.overruled(&candidate, &reason, bound_us, now_us, plan) {
+                None => {
+                    let held = held(candidate, Cause::Inhibited(ancestor), reason, bound_us);
+                    return self.hold(slot, held, now_us, exit);
+                }
+                overruled => judgement = overruled,
+            }
+        }
+        if candidate.severity < plan.never_suppress
+            && let Some(scope) = plan.flood.and_then(|limits| self.floods.full(&candidate, now_us, limits))
+        {
+            let reason = flood::reason(scope, now_us, exit);
+            match self.overruled(&candidate, &reason, bound_us, now_us, plan) {
+                None => {
+                    let held = held(candidate, Cause::Flooded(scope), reason, bound_us);
+                    return self.hold(slot, held, now_us, exit);
+                }
+                overruled => judgement = overruled,
+            }
+        }
+        let answer = match attempt.answer {
+            Some(answer) => answer,
+            None => self.ask(&candidate, attempt.judged, now_us, attempt.table_us, exit),
+        };
+        let said = |outcome, reason| Some(Judgement { outcome, reason, held_back_us });
+        match answer.verdict {
+            verdict::ESCALATE => {
+                candidate.severity = candidate.severity.max(answer.severity);
+                judgement = said("escalated", answer.reason);
+            }
+            verdict::FAILED => judgement = said("failed", answer.reason),
+            verdict::SUPPRESS | verdict::DELAY => {
+                let deadline_us = if answer.until_us == 0 { bound_us } else { answer.until_us.min(bound_us) };
+                match self.overruled(&candidate, &answer.reason, deadline_us, now_us, plan) {
+                    None => {
+                        let delayed = answer.verdict == verdict::DELAY;
+                        let cause = if delayed { Cause::Delayed } else { Cause::Suppressed };
+                        let held = held(candidate, cause, answer.reason, deadline_us);
+                        return self.hold(slot, held, now_us, exit);
+                    }
+                    overruled => judgement = overruled,
+                }
+            }
+            _ => {}
+        }
+        self.leave(candidate, now_us, judgement, exit);
+    }
+
+    /// Why a candidate leaves although it should be held back until `deadline_us`; `None` if it
+    /// can be held.
+    fn overruled(
+        &self,
+        candidate: &Candidate,
+        reason: &str,
+        deadline_us: i64,
+        now_us: i64,
+        plan: &TypePlan,
+    ) -> Option<Judgement> {
+        let held_back_us = now_us - candidate.time_us;
+        let said = |outcome, reason: &str| Some(Judgement { outcome, reason: reason.into(), held_back_us });
+        if is_spread(candidate, plan) {
+            said("overridden", &reported(candidate))
+        } else if candidate.severity >= plan.never_suppress {
+            said("overridden", reason)
+        } else if self.held.len() >= HELD_MAX {
+            said("overridden", "too many candidates are held back")
+        } else if deadline_us <= now_us {
+            said("released", reason)
+        } else {
+            None
+        }
+    }
+
+    /// Asks the suppressor about one candidate, whose turn it is.
+    fn ask(&mut self, candidate: &Candidate, judged: i64, now_us: i64, table_us: i64, exit: &mut Exit<'_>) -> Answer {
+        let signal_type = candidate.signal_type;
+        let mut row = Row { judged, ..Row::new(candidate, now_us, table_us) };
+        if context::is_live(exit.judge, signal_type) {
+            row.changes = self.changes.count(now_us, signal_type, &candidate.key);
+            if let Some(parent) = exit.parent(&candidate.key, table_us) {
+                row.parent_open = self.open.problems(parent);
+                row.siblings_open = self.open.siblings(parent, &candidate.key);
+            }
+        }
+        let Some(memo) = exit.judge.memo(signal_type) else {
+            return Answer::of(&context::ask(&[row], signal_type, Blobs::default(), exit), 0);
+        };
+        let mut memos = Blobs::default();
+        memos.push(self.memos.get(signal_type, &candidate.key, memo));
+        let verdicts = context::ask(&[row], signal_type, memos, exit);
+        let answer = Answer::of(&verdicts, 0);
+        if answer.verdict == verdict::FAILED || verdicts.memo.offsets.is_empty() {
+            return answer;
+        }
+        let is_gone = exit.plan.types[signal_type as usize].condition(candidate.to.state) == Condition::Gone;
+        let bytes = if is_gone && candidate.kind == Kind::StateChanged { &[] } else { verdicts.memo.get(0) };
+        match self.memos.set(signal_type, &candidate.key, bytes, memo) {
+            Ok(()) => answer,
+            Err(reason) => Answer { verdict: verdict::FAILED, reason, ..answer },
+        }
     }
 }
 
-fn absent(kind: FieldKind, rows: usize) -> Values {
+/// Tables count from a time on, for signals of that time and later timers.
+fn table_us(candidate: &Candidate) -> i64 {
+    candidate.time_us.saturating_sub(i64::from(candidate.by_timer))
+}
+
+fn is_about_flapping(kind: Kind) -> bool {
     match kind {
-        FieldKind::Text => Values::Text(TextColumn { offsets: vec![0; rows + 1], data: Vec::new() }),
-        FieldKind::Int => Values::Ints(vec![0; rows]),
-        FieldKind::Float => Values::Floats(vec![0.0; rows]),
-        FieldKind::Bool => Values::Bools(vec![0; rows]),
+        Kind::StateChanged | Kind::Spread | Kind::WindowOpened | Kind::WindowClosed => false,
+        Kind::FlappingStarted | Kind::FlappingStopped => true,
+    }
+}
+
+fn state_slot(candidate: &Candidate) -> Slot {
+    (candidate.signal_type, candidate.key.clone(), false)
+}
+
+/// That an entity flaps is a problem, whichever state it is seen in.
+fn is_problem(candidate: &Candidate, plan: &TypePlan) -> bool {
+    match candidate.kind {
+        Kind::FlappingStarted => true,
+        Kind::FlappingStopped | Kind::WindowOpened | Kind::WindowClosed => false,
+        Kind::StateChanged | Kind::Spread => plan.condition(candidate.to.state) == Condition::Problem,
+    }
+}
+
+/// Whether so many sources speak for it that nothing may hold it back.
+fn is_spread(candidate: &Candidate, plan: &TypePlan) -> bool {
+    plan.spread.is_some_and(|enough| candidate.sources >= u32::from(enough))
+}
+
+fn reported(candidate: &Candidate) -> Box<str> {
+    format!("reported by {} sources", candidate.sources).into()
+}
+
+/// How the judgement of an event is called that leaves after it was held back for this cause.
+fn outcome(cause: &Cause) -> &'static str {
+    if *cause == Cause::Delayed { "delayed" } else { "released" }
+}
+
+/// Lets an event about flapping say nothing of a state that is held back.
+fn as_known(flapping: &mut Candidate, held: &Candidate) {
+    if let Some(known) = held.from.as_ref().filter(|_| flapping.to.fingerprint == held.to.fingerprint) {
+        flapping.to = crate::entity::Standing { since_us: flapping.to.since_us, ..known.clone() };
+    }
+    flapping.from = held.from.clone();
+}
+
+/// Whether `next` ends what is held in a way that leaves all as the outside knows it.
+fn is_back(held: &Candidate, next: &Candidate, plan: &TypePlan) -> bool {
+    match next.kind {
+        // What is held is the other end of the flapping: nobody knows of it.
+        Kind::FlappingStarted | Kind::FlappingStopped => true,
+        // An occurrence is news even if it says what one before it said.
+        _ if plan.mode == Mode::Occurrence => false,
+        Kind::WindowOpened | Kind::WindowClosed => false,
+        Kind::StateChanged | Kind::Spread => {
+            let condition = plan.condition(next.to.state);
+            let known = held.from.as_ref();
+            let from = known.map(|known| plan.condition(known.state));
+            let over = next.to.state == CLEAR || condition == Condition::Gone;
+            known.is_some_and(|known| known.fingerprint == next.to.fingerprint)
+                || known.is_none_or(|known| known.state == CLEAR) && condition != Condition::Problem
+                || from != Some(Condition::Problem) && over
+        }
+    }
+}
+
+/// Nobody has heard of the early result of this window, so there is nothing to supersede.
+fn first_word(candidate: &mut Candidate, held: &Candidate) {
+    if let Some(counted) = candidate.window.as_mut().filter(|_| held.kind == Kind::WindowOpened) {
+        counted.told_early = false;
     }
 }

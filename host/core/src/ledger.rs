@@ -47,22 +47,40 @@ impl Ledger {
 
     /// Moves `signals` out of `open` into the place that `to` names.
     pub(crate) fn settle(&mut self, to: fn(&mut Self) -> &mut u64, signals: u64) {
-        *to(self) += signals;
+        let place = to(self);
+        *place = place.wrapping_add(signals);
         self.open = self.open.wrapping_sub(signals);
     }
 
-    /// Adds another part of the books. `open` may be below zero in a part, hence wrapping.
+    /// Adds another part of the books. Any field of a part may be below zero, hence wrapping.
     pub(crate) fn add(&mut self, other: &Self) {
-        self.received += other.received;
-        self.emitted += other.emitted;
-        self.merged_id += other.merged_id;
-        self.merged_fingerprint += other.merged_fingerprint;
-        self.merged_repeated += other.merged_repeated;
-        self.merged_blip += other.merged_blip;
-        self.suppressed += other.suppressed;
-        self.dropped += other.dropped;
-        self.late += other.late;
-        self.dead_lettered += other.dead_lettered;
-        self.open = self.open.wrapping_add(other.open);
+        self.combine(other, u64::wrapping_add);
+    }
+
+    /// Takes another part of the books out.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        self.combine(other, u64::wrapping_sub);
+    }
+
+    fn combine(&mut self, other: &Self, with: fn(u64, u64) -> u64) {
+        for (field, other) in self.fields().into_iter().zip(other.clone().fields()) {
+            *field = with(*field, *other);
+        }
+    }
+
+    fn fields(&mut self) -> [&mut u64; 11] {
+        [
+            &mut self.received,
+            &mut self.emitted,
+            &mut self.merged_id,
+            &mut self.merged_fingerprint,
+            &mut self.merged_repeated,
+            &mut self.merged_blip,
+            &mut self.suppressed,
+            &mut self.dropped,
+            &mut self.late,
+            &mut self.dead_lettered,
+            &mut self.open,
+        ]
     }
 }

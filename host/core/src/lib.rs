@@ -6,8 +6,8 @@
 //! order of arrival within the allowed lateness.
 //!
 //! The way of a signal: [`block`] (mapped, in log order) → [`sequencer`] (duplicates by id, late,
-//! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`flapping`], hold-down and
-//! hold-open in [`entity`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
+//! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`evidence`], [`flapping`],
+//! hold-down and hold-open in [`entity`], or [`window`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
 //! [`step`] puts them together; [`ledger`] proves that no signal is lost.
 
 pub mod block;
@@ -16,16 +16,22 @@ pub mod dedupe;
 pub mod derive;
 pub mod entity;
 pub mod event;
+pub mod evidence;
 pub mod flapping;
 pub mod gate;
 pub mod ledger;
+pub mod level;
 pub mod order;
+pub mod past;
 pub mod plan;
 pub mod rule;
 pub mod sequencer;
 pub mod shard;
+pub mod slab;
 pub mod step;
 pub mod table;
+pub mod timers;
+pub mod window;
 
 pub use block::{Block, Row, Span};
 pub use event::Event;

@@ -6,16 +6,51 @@ use std::sync::Arc;
 
 use crate::block::{Block, Row};
 
-/// A signal that waits for the watermark. Ordered by event time; signals of equal time by their
+/// Where a signal stands among those of its entity: by event time; those of equal time by their
 /// rank, then by identity, and only then by where they stood in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Event time.
+    pub time_us: i64,
+    /// See [`Row::rank`].
+    pub rank: u64,
+    /// See [`Row::id_hash`].
+    pub id_hash: u64,
+    /// Log position.
+    pub position: u64,
+}
+
+impl Place {
+    /// The place of a row of a block.
+    pub fn of(row: &Row, position: u64) -> Self {
+        Self { time_us: row.time_us, rank: row.rank, id_hash: row.id_hash, position }
+    }
+}
+
+/// A signal that waits for the watermark. A late one stands at the watermark that it missed, before
+/// the signals of that time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     time_us: i64,
+    in_time: bool,
     rank: u64,
     id_hash: u64,
     position: u64,
     block: u64,
     row: u32,
+}
+
+/// A signal that is released.
+#[derive(Clone, Copy, Debug)]
+pub struct Released<'a> {
+    /// The block that it is in.
+    pub block: &'a Block,
+    /// Its row there.
+    pub row: &'a Row,
+    /// Its log position.
+    pub position: u64,
+    /// The watermark that it missed, if it is late.
+    pub late_at_us: Option<i64>,
 }
 
 /// The signals of one shard that wait for the watermark.
@@ -35,12 +70,12 @@ impl OrderBuffer {
         if rows.is_empty() {
             return;
         }
-        let number = self.first + self.blocks.len() as u64;
-        self.blocks.push_back((Arc::clone(block), rows.len() as u32));
+        let number = self.keep(block, rows.len());
         for &index in rows {
             let row = &block.rows[index as usize];
             let waiting = Waiting {
                 time_us: row.time_us,
+                in_time: true,
                 rank: row.rank,
                 id_hash: row.id_hash,
                 position: block.position + u64::from(index),
@@ -54,8 +89,29 @@ impl OrderBuffer {
         }
     }
 
-    /// Gives every signal older than `before_us` to `each`, in order.
-    pub fn release(&mut self, before_us: i64, mut each: impl FnMut(&Block, &Row)) {
+    /// Adds a row that has missed the watermark `late_at_us`.
+    pub fn push_late(&mut self, block: &Arc<Block>, index: u32, late_at_us: i64) {
+        let number = self.keep(block, 1);
+        let position = block.position + u64::from(index);
+        self.strays.push(Reverse(Waiting {
+            time_us: late_at_us,
+            in_time: false,
+            rank: position,
+            id_hash: 0,
+            position,
+            block: number,
+            row: index,
+        }));
+    }
+
+    fn keep(&mut self, block: &Arc<Block>, rows: usize) -> u64 {
+        self.blocks.push_back((Arc::clone(block), rows as u32));
+        self.first + self.blocks.len() as u64 - 1
+    }
+
+    /// Gives every signal older than `before_us` to `each`, in order, and late ones once the
+    /// watermark that they missed is reached.
+    pub fn release(&mut self, before_us: i64, mut each: impl FnMut(Released<'_>)) {
         loop {
             let (lane, stray) = (self.lane.front(), self.strays.peek().map(|Reverse(stray)| stray));
             let from_lane = match (lane, stray) {
@@ -63,7 +119,7 @@ impl OrderBuffer {
                 (lane, _) => lane.is_some(),
             };
             let Some(next) = (if from_lane { lane } else { stray }).copied() else { break };
-            if next.time_us >= before_us {
+            if next.time_us > before_us || next.in_time && next.time_us == before_us {
                 break;
             }
             if from_lane {
@@ -72,7 +128,8 @@ impl OrderBuffer {
                 self.strays.pop();
             }
             let (block, left) = &mut self.blocks[(next.block - self.first) as usize];
-            each(block, &block.rows[next.row as usize]);
+            let late_at_us = (!next.in_time).then_some(next.time_us);
+            each(Released { block, row: &block.rows[next.row as usize], position: next.position, late_at_us });
             *left -= 1;
         }
         while self.blocks.front().is_some_and(|(_, left)| *left == 0) {
@@ -81,13 +138,10 @@ impl OrderBuffer {
         }
     }
 
-    /// How many signals wait.
-    pub fn len(&self) -> usize {
-        self.lane.len() + self.strays.len()
-    }
-
-    /// Whether no signal waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many signals wait that are not late.
+    pub fn open(&self) -> usize {
+        let in_time = |waiting: &&Waiting| waiting.in_time;
+        let strays = self.strays.iter().map(|Reverse(stray)| stray);
+        self.lane.iter().filter(in_time).count() + strays.filter(in_time).count()
     }
 }

@@ -2,8 +2,14 @@
 //!
 //! A plan is made once, from a configuration that was checked; the core trusts it.
 
+mod gate;
+
+pub use gate::{FloodPlan, InhibitPlan, MaintenancePlan};
+
 use crate::derive::DerivePlan;
+use crate::level::LevelPlan;
 use crate::rule::{Condition, RuleId, State};
+use crate::window::WindowPlan;
 
 /// All that the core is told before the first entry.
 #[derive(Clone, Debug, Default)]
@@ -14,6 +20,10 @@ pub struct Plan {
     pub types: Vec<TypePlan>,
     /// What is made of distilled events.
     pub derive: DerivePlan,
+    /// Who is quiet while its parent has a problem; `None`: nobody.
+    pub inhibit: Option<InhibitPlan>,
+    /// When maintenance is.
+    pub maintenance: Vec<MaintenancePlan>,
     /// Digest of the configuration, as provenance shows it.
     pub config_digest: String,
 }
@@ -63,16 +73,35 @@ pub struct TypePlan {
     pub hold_open_us: i64,
     /// By state: a problem that is not observed again for this long is over.
     pub clear_after_us: Vec<Option<i64>>,
-    /// An entity that is healthy and silent for this long is forgotten.
+    /// An entity that is known and not observed for this long is [`SILENT`]; only in [`Mode::State`],
+    /// and only where no state has a `clear_after_us`.
+    pub silent_after_us: Option<i64>,
+    /// An entity that is healthy, or [`SILENT`], and not observed for this long is forgotten.
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
-    /// Flap detection.
+    /// Bounds on a number that decide the state.
+    pub level: Option<LevelPlan>,
+    /// What must be observed before a problem is believed.
+    pub confirm: Option<ConfirmPlan>,
+    /// Flap detection by weighted state change.
     pub flapping: Option<FlappingPlan>,
-    /// No candidate is held back for longer, whatever its suppressor says.
+    /// Flap detection by damping; only where there is no `flapping`.
+    pub damping: Option<DampingPlan>,
+    /// Once so many sources report a problem, up to [`crate::entity::SPREAD_MAX`], it is not held back.
+    pub spread: Option<u8>,
+    /// A signal that is late by at most this is taken in after all, and what it changes is corrected.
+    pub correct_us: Option<i64>,
+    /// No candidate is held back for longer, whatever holds it; only the end of flapping, which is
+    /// told, may be later.
     pub suppress_max_us: i64,
-    /// A candidate of at least this severity leaves whatever its suppressor says.
+    /// A candidate of at least this severity leaves, whatever would hold it back.
     pub never_suppress: u8,
+    /// How many candidates may leave at a time.
+    pub flood: Option<FloodPlan>,
+    /// Whether its problems are held back while their parent has one, and hold those of their
+    /// children back; only with [`Plan::inhibit`].
+    pub inhibit: bool,
 }
 
 /// How observations are understood.
@@ -82,6 +111,8 @@ pub enum Mode {
     State,
     /// Every observation that survives deduplication is a candidate.
     Occurrence,
+    /// Problems that fall together in a window are one candidate.
+    Window(WindowPlan),
 }
 
 /// Deduplication by fingerprint, in a window that an equal signal extends.
@@ -102,10 +133,40 @@ pub enum Against {
     Last,
 }
 
+/// What must be observed before a problem is believed; every number is from 1 to
+/// [`crate::evidence::EVIDENCE_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmPlan {
+    /// So many of the last observations are problems.
+    Last {
+        /// How many.
+        count: u8,
+        /// Of how many.
+        of: u8,
+    },
+    /// So many problems were observed within a time, its ends included.
+    Within {
+        /// How many.
+        count: u8,
+        /// The time.
+        within_us: i64,
+    },
+    /// So many sources observed a problem within a time, its ends included.
+    Sources {
+        /// How many.
+        count: u8,
+        /// The time.
+        within_us: i64,
+    },
+}
+
 /// Flap detection by weighted state change.
 #[derive(Clone, Copy, Debug)]
 pub struct FlappingPlan {
-    /// Flapping starts at this score or more, in thousandths of a percent.
+    /// How much each change counts.
+    pub weights: Weights,
+    /// Flapping starts at this score or more ([`Weights::Icinga`]: above it), in thousandths of a
+    /// percent.
     pub high_mpct: u32,
     /// It stops at this score or less, in thousandths of a percent.
     pub low_mpct: u32,
@@ -114,8 +175,40 @@ pub struct FlappingPlan {
     pub quiet_us: Option<i64>,
 }
 
+/// How much each change counts in [`FlappingPlan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As Nagios Core weighs them.
+    Nagios,
+    /// As Icinga 2 weighs them.
+    Icinga,
+}
+
+/// Flap detection by damping: each change adds to a figure of merit, which halves again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DampingPlan {
+    /// How long the figure takes to halve; at most [`crate::flapping::damping::HALF_LIFE_MAX_US`].
+    pub half_life_us: i64,
+    /// Flapping starts at this figure or more.
+    pub cut: u32,
+    /// It stops below this figure; at least 1.
+    pub reuse: u32,
+    /// Flapping lasts at most this long after the last change: it bounds the figure.
+    pub max_suppress_us: i64,
+    /// What a change into a problem state adds.
+    pub down: u32,
+    /// What a change into a healthy state adds.
+    pub up: u32,
+    /// What another value, or another state of the same condition, adds.
+    pub change: u32,
+}
+
 /// The code of the state that a quiet time leads to; it is in no rule's list.
 pub const CLEAR: u8 = 255;
+
+/// The code of the state of an entity that should have been observed and was not. A rule may have so
+/// many states only where nothing is said to be silent.
+pub const SILENT: u8 = 254;
 
 impl TypePlan {
     /// A type whose mapper has these states, with every operator off: nothing is held, nothing is
@@ -129,26 +222,39 @@ impl TypePlan {
             hold_down_us: 0,
             hold_open_us: 0,
             clear_after_us: vec![None; states.len()],
+            silent_after_us: None,
             forget_after_us: 30 * DAY_US,
             dedupe: None,
+            confirm: None,
+            level: None,
             flapping: None,
+            damping: None,
+            spread: None,
+            correct_us: None,
             suppress_max_us: DAY_US,
             never_suppress: 3,
+            flood: None,
+            inhibit: true,
             states,
         }
     }
 
-    /// The name of a state, [`CLEAR`] included.
+    /// The name of a state, [`CLEAR`] and [`SILENT`] included.
     pub fn state_name(&self, code: u8) -> &str {
         match self.states.get(code as usize) {
             Some(state) => &state.name,
+            None if code == SILENT => "silent",
             None => "clear",
         }
     }
 
-    /// What it means to be in a state, [`CLEAR`] included.
+    /// What it means to be in a state, [`CLEAR`] and [`SILENT`] included.
     pub fn condition(&self, code: u8) -> Condition {
-        self.states.get(code as usize).map_or(Condition::Healthy, |state| state.condition)
+        match self.states.get(code as usize) {
+            Some(state) => state.condition,
+            None if code == SILENT => Condition::Problem,
+            None => Condition::Healthy,
+        }
     }
 
     /// How long `to` must last before it is a candidate, for an entity that was announced `from`.

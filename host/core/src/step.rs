@@ -119,10 +119,7 @@ impl Core {
                     self.sequencer.add_source(false);
                 }
                 Entry::Signals(block) => self.sequence(&block),
-                Entry::Table(table) => {
-                    // What is due at the watermark may have been decided already.
-                    self.tables.set(table, self.sequencer.watermark_us().saturating_add(1));
-                }
+                Entry::Table(table) => self.tables.set(table, self.sequencer.watermark_us()),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
@@ -166,6 +163,10 @@ impl Core {
                     self.ledger.late += 1;
                     let event = self.late(block, row, watermark_us);
                     self.waiting.insert(at_watermark, event);
+                    if self.plan.types[row.signal_type as usize].correct_us.is_some() {
+                        let shard = (row.key_hash % shards) as usize;
+                        self.shards[shard].push_late(block, index as u32, watermark_us);
+                    }
                 }
                 Route::DeadNow => {
                     self.ledger.dead_lettered += 1;
@@ -208,20 +209,17 @@ impl Core {
             derive: &mut self.derive,
             out,
         };
-        let verdicts = self.gate.judge(&candidates, &mut exit);
-        let mut rows = vec![0; self.plan.types.len()];
+        let mut batched = self.gate.judge(&candidates, &mut exit);
         for candidate in candidates {
             let place = (candidate.time_us, phase_of(&candidate));
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
-            let signal_type = candidate.signal_type as usize;
-            let row = rows[signal_type];
-            rows[signal_type] += 1;
-            self.gate.pass(candidate, &verdicts[signal_type], row, &mut exit);
+            self.gate.pass(candidate, &mut batched, &mut exit);
         }
         release(&mut self.waiting, (progress.before_us, AT_SIGNAL), &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
         exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
-        self.tables.forget(progress.timers_us);
+        // Derived events ask for the tables before their own time.
+        self.tables.forget(progress.timers_us.saturating_sub(1));
     }
 
     fn late(&self, block: &Block, row: &Row, watermark_us: i64) -> Event {
@@ -283,7 +281,9 @@ impl Core {
 
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
-        Bounds { untracked: self.derive.untracked(), ..self.sequencer.bounds() }
+        let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
+        let untracked = self.derive.untracked();
+        Bounds { memos_forgotten, changes_forgotten, untracked, ..self.sequencer.bounds() }
     }
 }
 

@@ -4,6 +4,8 @@ mod check;
 mod demo;
 mod output;
 mod run;
+mod score;
+mod tune;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use stillhouse::config::Overrides;
+use stillhouse::config::duration::Duration;
 use stillhouse::map::BATCH_ROWS;
 
 /// Distils noisy state into few, durable, explainable events.
@@ -44,6 +47,12 @@ enum Command {
     Check(Check),
     /// Distil a made-up day of trouble with known truth, and show raw beside distilled.
     Demo(Demo),
+    /// Compare events with labelled truth: what was hit, missed and false, and how late it was told.
+    #[command(after_help = SCORE_HELP)]
+    Score(Score),
+    /// Try holds over the past, and see what quiet costs in delay.
+    #[command(after_help = TUNE_HELP)]
+    Tune(Tune),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  stillhouse completions bash > ~/.local/share/bash-completion/completions/stillhouse"
@@ -128,6 +137,105 @@ pub struct Demo {
     seed: u64,
 }
 
+const SCORE_HELP: &str = r#"The truth is JSON, one thing that happened a line. Only `from` and `to` must be there; what
+is left out may be anything:
+  {"signal":"net.link","subject":"leaf1/eth3","state":"down",
+   "from":"2026-03-02T10:00:00Z","to":"2026-03-02T10:30:00Z","name":"cable pulled"}
+There may also be `kind` (the type of the event), `value`, `severity`, and `told_by` (the event
+was told by then). The `truth.jsonl` of `stillhouse demo` is such a file.
+
+A window is hit by the first event whose `since` lies in it; more events in it are neither
+hits nor false. Compared are events that raise an alarm (a warning or more), and those whose
+kind or state the truth names; of these, an event in no window is false.
+
+Examples:
+  stillhouse score --truth stillhouse-demo/truth.jsonl --events stillhouse-demo/events.jsonl
+  stillhouse score --truth labels.jsonl --events events.jsonl --by subject --svg score.svg
+  stillhouse score --truth labels.jsonl --events events.jsonl --json | jq .total.recall
+
+Exit codes: 0 compared; 1 failed, or with --strict something was missed or false; 2 refused."#;
+
+/// What `score` takes.
+#[derive(Args, Debug)]
+pub struct Score {
+    /// What happened: JSON, one a line.
+    #[arg(long, value_name = "FILE")]
+    truth: PathBuf,
+    /// What `run` wrote; `.gz` as it is.
+    #[arg(long, value_name = "FILE")]
+    events: PathBuf,
+    /// How many signals went in, as the summary of `run` says; else those that the events count.
+    #[arg(long, value_name = "N")]
+    signals: Option<u64>,
+    /// A row for each of these.
+    #[arg(long, value_enum, default_value_t = By::Type)]
+    by: By,
+    /// Widens every window at both ends, where labels are not exact.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    slack: Duration,
+    /// Draw a time line for each entity into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// The score as JSON, with all that was missed and false.
+    #[arg(long)]
+    json: bool,
+    /// Fail if anything is missed or false.
+    #[arg(long)]
+    strict: bool,
+}
+
+/// What a score has rows for.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Signal types.
+    Type,
+    /// Entities.
+    Subject,
+}
+
+const TUNE_HELP: &str = "Signals are read and mapped once. Then every pair of --hold-down and --hold-open is tried,
+and where flapping is configured, other thresholds as well. Shown are the points that no other
+beats in delay and noise, and what is configured. One is suggested: the knee, or with --truth
+the best balance of precision and recall (F1). Suppressors are left out. The signals are held
+in memory.
+
+Examples:
+  stillhouse tune -c net.toml --input leaf1.log --input leaf2.log.gz
+  stillhouse tune -c net.toml --input day.log --hold-down 0s,5s,10s,30s --hold-open 0s,30s
+  stillhouse tune -c net.toml --input day.log --truth labels.jsonl --svg tune.svg";
+
+/// What `tune` takes.
+#[derive(Args, Debug)]
+pub struct Tune {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// A file to read, `.gz` as it is; `-` for standard input. May be given again.
+    #[arg(short, long, value_name = "PATH", required = true)]
+    input: Vec<String>,
+    /// Only this signal type. May be given again.
+    #[arg(long, value_name = "TYPE")]
+    signal: Vec<String>,
+    /// What happened, as `score` reads it.
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
+    /// The hold-downs to try, with commas. [default: 0s to 1h]
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',')]
+    hold_down: Vec<Duration>,
+    /// The hold-opens to try, with commas. [default: 0s to 1h]
+    #[arg(long, value_name = "DURATIONS", value_delimiter = ',')]
+    hold_open: Vec<Duration>,
+    /// Draw noise over delay into this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// The year of event times that have none, instead of the configuration's.
+    #[arg(long, value_name = "YEAR")]
+    year: Option<i16>,
+    /// No progress on standard error.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
 /// Carries a command out.
 pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
@@ -135,6 +243,8 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
         Command::Replay(replay) => run::replay(&replay),
         Command::Check(check) => check::carry_out(&check),
         Command::Demo(demo) => demo::carry_out(&demo),
+        Command::Score(score) => score::carry_out(&score),
+        Command::Tune(tune) => tune::carry_out(&tune),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "stillhouse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

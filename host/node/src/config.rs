@@ -3,23 +3,38 @@
 //! An error names the file and the line, says what was expected and what came, and suggests the
 //! nearest thing that would have been right.
 
+pub mod confirm;
 pub mod derive;
 pub mod duration;
+pub mod flapping;
+mod flood;
+mod inhibit;
 mod input;
+pub mod level;
+mod maintenance;
 pub mod schema;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, OrderPlan, TypePlan};
+use stillhouse_core::entity::SPREAD_MAX;
+use stillhouse_core::plan::{
+    Against, DedupePlan, FlappingPlan, FloodPlan, InhibitPlan, MaintenancePlan, Mode, OrderPlan, SILENT, TypePlan,
+};
 use stillhouse_core::rule::{Condition, RuleId, State};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 
 /// How long a source may be silent before it no longer holds the others back, unless configured.
 const IDLE_AFTER_US: i64 = 600_000_000;
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// How long an entity that has nothing to say is known, unless configured.
+const FORGET_AFTER_US: i64 = 30 * DAY_US;
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +74,10 @@ pub struct Config {
     pub signals: Vec<SignalConfig>,
     /// What is made of distilled events.
     pub derive: derive::DeriveConfig,
+    /// Who is quiet while its parent has a problem.
+    pub inhibit: Option<InhibitPlan>,
+    /// When maintenance is.
+    pub maintenance: Vec<MaintenancePlan>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -75,6 +94,8 @@ pub struct SignalConfig {
     pub mapper: RuleRef,
     /// The suppressor, if there is one.
     pub suppressor: Option<RuleRef>,
+    flood: Option<FloodPlan>,
+    inhibit: bool,
     file: schema::Signal,
 }
 
@@ -155,7 +176,7 @@ impl Config {
         }
         let mut signals = Vec::new();
         for (name, signal) in file.signal {
-            signals.push(SignalConfig::check(name.into_inner(), signal)?);
+            signals.push(SignalConfig::check(name.into_inner(), signal, file.inhibit.as_ref())?);
         }
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
@@ -173,6 +194,8 @@ impl Config {
             inputs,
             signals,
             derive,
+            inhibit: file.inhibit.as_ref().map(inhibit::check).transpose()?,
+            maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),
@@ -209,36 +232,52 @@ fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {
 }
 
 impl SignalConfig {
-    fn check(name: String, file: schema::Signal) -> Result<Self, Refusal> {
+    fn check(name: String, file: schema::Signal, parents: Option<&inhibit::Inhibit>) -> Result<Self, Refusal> {
         let settings = |given: &BTreeMap<String, schema::Setting>| {
             given.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
         };
-        let of_suppressor = [
-            ("suppressor_settings", file.suppressor_settings.as_ref().map(toml::Spanned::span)),
+        let flood = file.flood.as_ref().map(flood::check).transpose()?;
+        let inhibit = inhibit::takes_part(file.inhibit.as_ref(), parents)?;
+        if let Some(settings) = file.suppressor_settings.as_ref().filter(|_| file.suppressor.is_none()) {
+            return Err(refuse(settings.span(), "`suppressor_settings` without a `suppressor`"));
+        }
+        let bounds = [
             ("suppress_max", file.suppress_max.as_ref().map(toml::Spanned::span)),
             ("never_suppress", file.never_suppress.as_ref().map(toml::Spanned::span)),
         ];
-        if let Some((key, span)) = of_suppressor.into_iter().find_map(|(key, span)| Some((key, span?)))
+        if let Some((key, span)) = bounds.into_iter().find_map(|(key, span)| Some((key, span?)))
             && file.suppressor.is_none()
+            && flood.is_none()
+            && !inhibit
         {
-            return Err(refuse(span, format!("`{key}` without a `suppressor`")));
+            let message =
+                format!("`{key}` without a `suppressor`, a `flood` limit or `[inhibit]`: nothing is held back");
+            return Err(refuse(span, message));
         }
         if let Some((key, span)) = never(&file) {
             return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));
         }
-        if file.mode == schema::Mode::Occurrence {
+        window::check(&file)?;
+        if file.mode != schema::Mode::State {
             let lasting = [
                 ("hold_down", file.hold_down.as_ref().map(toml::Spanned::span)),
                 ("hold_open", file.hold_open.as_ref().map(toml::Spanned::span)),
                 ("clear_after", file.clear_after.as_ref().map(toml::Spanned::span)),
+                ("silent_after", file.silent_after.as_ref().map(toml::Spanned::span)),
+                ("spread", file.spread.as_ref().map(toml::Spanned::span)),
+                ("confirm", file.confirm.as_ref().map(toml::Spanned::span)),
                 ("flapping", file.flapping.as_ref().map(toml::Spanned::span)),
             ];
             if let Some((key, span)) = lasting.into_iter().find_map(|(key, span)| Some((key, span?))) {
                 let message = format!(
-                    "`{key}` is about states that last; `mode = \"occurrence\"` has none: leave one of the two out"
+                    "`{key}` is about states that last; `mode = \"{}\"` has none: leave one of the two out",
+                    file.mode.name()
                 );
                 return Err(refuse(span, message));
             }
+        }
+        if let Some(level) = &file.level {
+            level::check(level, file.mode)?;
         }
         if let Some(dedupe) = &file.dedupe
             && file.mode == schema::Mode::State
@@ -248,21 +287,14 @@ impl SignalConfig {
                            use `against = \"last\"`, or `mode = \"occurrence\"`";
             return Err(refuse(dedupe.span(), message));
         }
-        if let Some(flapping) = &file.flapping {
-            let limits = flapping.get_ref();
-            if !(0.0..=100.0).contains(&limits.high) || !(0.0..=100.0).contains(&limits.low) {
-                return Err(refuse(flapping.span(), "`high` and `low` are percentages, from 0 to 100"));
-            }
-            if limits.low > limits.high {
-                let message = format!(
-                    "`low` ({}) is above `high` ({}): flapping would stop before it starts; did you mean `high = {}, low = {}`?",
-                    limits.low, limits.high, limits.low, limits.high
-                );
-                return Err(refuse(flapping.span(), message));
-            }
-            if limits.high == 0.0 {
-                return Err(refuse(flapping.span(), "`high` must be more than 0: at 0 everything flaps"));
-            }
+        file.confirm.as_ref().map(confirm::check).transpose()?;
+        if let Some(spread) = file.spread.as_ref().filter(|spread| !(2..=SPREAD_MAX as u64).contains(spread.get_ref()))
+        {
+            return Err(refuse(spread.span(), format!("`spread` is a number of sources, from 2 to {SPREAD_MAX}")));
+        }
+        let (flapping, _) = file.flapping.as_ref().map(flapping::check).transpose()?.unwrap_or_default();
+        if let Some(silent_after) = &file.silent_after {
+            silence(&file, silent_after, flapping)?;
         }
         let mapper = RuleRef {
             name: file.mapper.get_ref().clone(),
@@ -274,42 +306,54 @@ impl SignalConfig {
             settings: file.suppressor_settings.as_ref().map(|given| settings(given.get_ref())).unwrap_or_default(),
             span: rule.span(),
         });
-        Ok(Self { name, mapper, suppressor, file })
+        Ok(Self { name, mapper, suppressor, flood, inhibit, file })
     }
 
     /// The plan for this type, now that its mapper is known.
     ///
     /// # Errors
-    /// If `clear_after` names a state that the mapper does not have, or that is no problem.
+    /// If `clear_after` names a state that the mapper does not have, or that is no problem; if there is
+    /// no room for the state that `silent_after` adds; if `level` names one that it does not have.
     pub fn plan(&self, mapper: &RuleId, states: &[State]) -> Result<TypePlan, Refusal> {
-        const DAY_US: i64 = 86_400_000_000;
         let file = &self.file;
         let us = |duration: &Option<toml::Spanned<duration::Duration>>, default_us| {
             duration.as_ref().map_or(default_us, |duration| duration.get_ref().0)
         };
+        if let Some(silent_after) = file.silent_after.as_ref().filter(|_| states.len() > usize::from(SILENT)) {
+            let message =
+                format!("`silent_after` adds a state, and mapper `{}` has {} already", self.mapper.name, states.len());
+            return Err(refuse(silent_after.span(), message));
+        }
+        let (flapping, damping) = file.flapping.as_ref().map(flapping::check).transpose()?.unwrap_or_default();
         Ok(TypePlan {
             mode: match file.mode {
                 schema::Mode::State => Mode::State,
                 schema::Mode::Occurrence => Mode::Occurrence,
+                schema::Mode::Window => Mode::Window(window::plan(file)?),
             },
             hold_down_us: us(&file.hold_down, 0),
             hold_open_us: us(&file.hold_open, 0),
             clear_after_us: self.clear_after(states)?,
-            forget_after_us: us(&file.forget_after, 30 * DAY_US),
+            silent_after_us: file.silent_after.as_ref().map(|after| after.get_ref().0),
+            forget_after_us: us(&file.forget_after, FORGET_AFTER_US),
             dedupe: file.dedupe.as_ref().map(|dedupe| DedupePlan {
                 window_us: dedupe.get_ref().window.0,
                 against: match (dedupe.get_ref().against, file.mode) {
-                    (Some(schema::Against::Any), _) | (None, schema::Mode::Occurrence) => Against::Any,
+                    (Some(schema::Against::Any), _) | (None, schema::Mode::Occurrence | schema::Mode::Window) => {
+                        Against::Any
+                    }
                     (Some(schema::Against::Last), _) | (None, schema::Mode::State) => Against::Last,
                 },
             }),
-            flapping: file.flapping.as_ref().map(|flapping| FlappingPlan {
-                high_mpct: (flapping.get_ref().high * 1000.0).round() as u32,
-                low_mpct: (flapping.get_ref().low * 1000.0).round() as u32,
-                quiet_us: flapping.get_ref().quiet.map(|quiet| quiet.0),
-            }),
+            level: file.level.as_ref().map(|level| level::plan(level, &self.mapper.name, states)).transpose()?,
+            confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
+            flapping,
+            damping,
+            spread: file.spread.as_ref().map(|spread| *spread.get_ref() as u8),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
+            flood: self.flood,
+            inhibit: self.inhibit,
             ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())
         })
     }
@@ -339,15 +383,41 @@ impl SignalConfig {
     }
 }
 
+/// Refuses a `silent_after` that could never come true, or that something else would hide.
+fn silence(
+    file: &schema::Signal,
+    silent_after: &toml::Spanned<duration::Duration>,
+    flapping: Option<FlappingPlan>,
+) -> Result<(), Refusal> {
+    if let Some(clear_after) = &file.clear_after {
+        let message = "`clear_after` and `silent_after` both say what silence means, that a problem is over and \
+                       that there is one: leave one of the two out";
+        return Err(refuse(clear_after.span(), message));
+    }
+    if file.forget_after.as_ref().map_or(FORGET_AFTER_US, |after| after.get_ref().0) <= silent_after.get_ref().0 {
+        let message = "`silent_after` must be less than `forget_after` (30d unless given): what is forgotten \
+                       is not missed";
+        return Err(refuse(silent_after.span(), message));
+    }
+    if flapping.is_some_and(|flapping| flapping.quiet_us.is_none()) {
+        let message = "`silent_after` needs `quiet` in `flapping`: without it, an entity that falls silent while \
+                       it flaps would flap for ever";
+        return Err(refuse(silent_after.span(), message));
+    }
+    Ok(())
+}
+
 /// The first silence that is given as 0.
 fn never(file: &schema::Signal) -> Option<(&'static str, Range<usize>)> {
     let clear_after = file.clear_after.as_ref().filter(|after| match after.get_ref() {
         schema::ClearAfter::All(after) => after.0 == 0,
         schema::ClearAfter::ByState(by_state) => by_state.values().any(|after| after.0 == 0),
     });
+    let silent_after = file.silent_after.as_ref().filter(|after| after.get_ref().0 == 0);
     let forget_after = file.forget_after.as_ref().filter(|after| after.get_ref().0 == 0);
     let quiet = file.flapping.as_ref().filter(|flapping| flapping.get_ref().quiet.is_some_and(|quiet| quiet.0 == 0));
     let found = clear_after.map(|found| ("clear_after", found.span()));
+    let found = found.or_else(|| silent_after.map(|found| ("silent_after", found.span())));
     let found = found.or_else(|| forget_after.map(|found| ("forget_after", found.span())));
     found.or_else(|| quiet.map(|found| ("quiet", found.span())))
 }
@@ -359,10 +429,10 @@ pub fn listed(names: &[&str]) -> String {
 
 /// `; did you mean ..?` if one of the known names is near.
 pub fn did_you_mean(name: &str, known: &[&str]) -> String {
-    let near = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 1 + known.len() / 3 => format!("; did you mean `{known}`?"),
-        _ => String::new(),
+    let near = known.iter().map(|known| (strsim::damerau_levenshtein(name, known), known));
+    match near.filter(|(distance, known)| *distance <= 1 + known.len() / 3).min() {
+        Some((_, known)) => format!("; did you mean `{known}`?"),
+        None => String::new(),
     }
 }
 

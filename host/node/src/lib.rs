@@ -10,7 +10,9 @@ pub mod map;
 pub mod pipeline;
 pub mod rules;
 pub mod run;
+pub mod score;
 pub mod summary;
+pub mod tune;
 
 /// Chunks and blocks come and go at a high rate and are passed between threads; this allocator keeps
 /// their memory instead of giving it back to the system each time.

@@ -173,6 +173,11 @@ impl<'a> Pipeline<'a> {
         self.round(Vec::new(), out);
     }
 
+    /// What the core takes in with the next round.
+    pub fn waiting(&self) -> &[Entry] {
+        &self.waiting
+    }
+
     /// Whether something waits for the next round.
     pub fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use stillhouse_core::Plan;
 use stillhouse_core::columns::{Batch, Blobs, Observations, Verdicts};
 use stillhouse_core::plan::TypePlan;
-use stillhouse_core::rule::{Field, Judge, RuleId};
+use stillhouse_core::rule::{Field, Judge, MemoPlan, RuleId};
 use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
 
 use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, refuse};
@@ -80,7 +80,14 @@ impl RuleSet {
             .collect();
         let types = types.map_err(|refusal| config.error(refusal))?;
         let derive = config.derive.plan(&types).map_err(|refusal| config.error(refusal))?;
-        Ok(Plan { order: config.order.clone(), types, derive, config_digest: config.digest.clone() })
+        Ok(Plan {
+            order: config.order.clone(),
+            types,
+            inhibit: config.inhibit.clone(),
+            maintenance: config.maintenance.clone(),
+            derive,
+            config_digest: config.digest.clone(),
+        })
     }
 
     /// The signal types and the fields that their mappers read.
@@ -186,12 +193,16 @@ impl Judge for WasmJudge {
         self.of(signal_type).map(|instance| instance.rule().fields())
     }
 
-    fn judge(&mut self, signal_type: u16, candidates: Batch, _memos: Blobs) -> Verdicts {
+    fn judge(&mut self, signal_type: u16, candidates: Batch, memos: Blobs) -> Verdicts {
         let mut verdicts = Verdicts::default();
         if let Some(Some(instance)) = self.suppressors.get_mut(signal_type as usize) {
-            instance.judge(candidates, &mut verdicts);
+            instance.judge(candidates, memos, &mut verdicts);
         }
         verdicts
+    }
+
+    fn memo(&self, signal_type: u16) -> Option<MemoPlan> {
+        self.of(signal_type)?.rule().memo()
     }
 
     fn rule(&self, signal_type: u16) -> Option<&RuleId> {

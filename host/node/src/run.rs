@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use stillhouse_core::Entry;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::config::{Config, InputConfig};
@@ -37,6 +38,9 @@ pub struct Options {
 pub trait Watch {
     /// `signals` were taken in, and `bytes` of the inputs were read.
     fn progress(&mut self, signals: u64, bytes: u64);
+
+    /// The core is about to take these in.
+    fn entries(&mut self, _: &[Entry]) {}
 }
 
 /// No one watches.
@@ -223,6 +227,7 @@ impl<'a> Run<'a> {
     /// Ends the log, and tells what the run came to.
     fn finish(mut self) -> Result<Outcome> {
         let mut events = Vec::new();
+        self.watch.entries(self.pipeline.waiting());
         self.pipeline.finish(&mut events);
         self.write(events)?;
         self.output.flush().context("the output cannot be written")?;
@@ -343,6 +348,7 @@ impl<'a> Run<'a> {
         let read = crate::clock::moment();
         let since = std::mem::replace(&mut self.since, vec![read; chunks.len()]);
         let mut events = Vec::new();
+        self.watch.entries(self.pipeline.waiting());
         self.pipeline.round(chunks, &mut events);
         self.write(events)?;
         since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));

@@ -143,6 +143,15 @@ impl fmt::Display for Summary {
                 grouped(self.bounds.untracked)
             )?;
         }
+        let Bounds { memos_forgotten, changes_forgotten, .. } = self.bounds;
+        if memos_forgotten > 0 {
+            let memos = grouped(memos_forgotten);
+            writeln!(f, "\nwarning: suppressors lost {memos} memos, those not written for longest: too many entities")?;
+        }
+        if changes_forgotten > 0 {
+            let changes = grouped(changes_forgotten);
+            writeln!(f, "\nwarning: {changes} changes of the last hour were not counted for suppressors: too many")?;
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use stillhouse_core::columns::{Batch, Column, TextColumn, Values};
+use stillhouse_core::columns::{Batch, Blobs, Column, TextColumn, Values};
 use stillhouse_core::rule::{Field, FieldKind};
 
 use crate::bindings::columns as guest;
@@ -154,6 +154,22 @@ pub(crate) fn to_guest(batch: Batch) -> guest::Batch {
     guest::Batch { rows: batch.rows, columns: batch.columns.into_iter().map(column).collect() }
 }
 
+/// Moves the memos of `rows` rows into the generated types: one for each row, or both lists empty for
+/// a rule that keeps none, so that it cannot tell what else the host has.
+///
+/// # Panics
+/// If there are memos, but not one for each row: the host's own mistake.
+pub(crate) fn memos_to_guest(memos: Blobs, rows: u32, keeps: bool) -> guest::Blobs {
+    if !keeps {
+        return guest::Blobs { offsets: Vec::new(), data: Vec::new() };
+    }
+    if memos.offsets.is_empty() {
+        return guest::Blobs { offsets: vec![0; rows as usize + 1], data: Vec::new() };
+    }
+    assert_eq!(memos.offsets.len(), rows as usize + 1, "there is a memo for each row of the batch, or none at all");
+    guest::Blobs { offsets: memos.offsets, data: memos.data }
+}
+
 /// Moves a batch back.
 pub(crate) fn from_guest(batch: guest::Batch) -> Batch {
     let column = |c: guest::Column| Column {
@@ -196,6 +212,16 @@ pub(crate) fn part(batch: &guest::Batch, rows: Range<u32>) -> guest::Batch {
     guest::Batch { rows: rows.end - rows.start, columns: batch.columns.iter().map(column).collect() }
 }
 
+/// The memos of some rows.
+pub(crate) fn memos_part(memos: &guest::Blobs, rows: Range<u32>) -> guest::Blobs {
+    if memos.offsets.is_empty() {
+        return guest::Blobs { offsets: Vec::new(), data: Vec::new() };
+    }
+    let (from, to) = (rows.start as usize, rows.end as usize);
+    let (offsets, data) = runs_part(&memos.offsets, &memos.data, from, to);
+    guest::Blobs { offsets, data }
+}
+
 /// Only the entries that the rows use, in order of their first use: a row
 /// alone must not carry the cost of the entries of its batch.
 fn dict_part(dict: &guest::Dict, from: usize, to: usize) -> guest::Dict {
@@ -216,11 +242,14 @@ fn dict_part(dict: &guest::Dict, from: usize, to: usize) -> guest::Dict {
 }
 
 fn text_part(text: &guest::Text, from: usize, to: usize) -> guest::Text {
-    let base = text.offsets[from];
-    guest::Text {
-        offsets: text.offsets[from..=to].iter().map(|o| o - base).collect(),
-        data: text.data[base as usize..text.offsets[to] as usize].to_vec(),
-    }
+    let (offsets, data) = runs_part(&text.offsets, &text.data, from, to);
+    guest::Text { offsets, data }
+}
+
+fn runs_part(offsets: &[u32], data: &[u8], from: usize, to: usize) -> (Vec<u32>, Vec<u8>) {
+    let base = offsets[from];
+    let data = data[base as usize..offsets[to] as usize].to_vec();
+    (offsets[from..=to].iter().map(|offset| offset - base).collect(), data)
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use stillhouse_core::columns::{Observations, Verdicts, outcome, verdict};
+use stillhouse_core::columns::{Blobs, Observations, Verdicts, outcome, verdict};
 use stillhouse_core::rule::State;
 
 use crate::batch::{Given, batch_from_given, to_guest};
 use crate::error::LoadError;
 use crate::instance::{Caller, MapperWorld, NotStarted, SuppressorWorld, World};
 use crate::limits::grouped;
-use crate::load::RuleInner;
+use crate::load::{RuleInner, hex};
 
 /// A test case that a rule brings along.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,12 @@ pub struct Case {
     pub settings: Vec<(String, String)>,
     /// The fields of its signal or candidate.
     pub given: Vec<Given>,
+    /// The memo of its entity; empty for none, and for a mapper.
+    pub memo: Vec<u8>,
     /// What the rule must answer.
     pub expected: Answer,
+    /// The memo that the rule must leave, if the case says.
+    pub expected_memo: Option<Vec<u8>>,
 }
 
 /// The answer for one row: only what counts for its outcome.
@@ -78,10 +82,29 @@ pub enum Answer {
     },
 }
 
-impl Answer {
-    /// Whether two answers mean the same; how a failure is worded does not count.
-    pub(crate) fn agrees(&self, other: &Self) -> bool {
-        self == other || matches!((self, other), (Self::Failed { .. }, Self::Failed { .. }))
+/// All that a rule says of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub answer: Answer,
+    /// The memo of the row's entity from now on; empty where there is none.
+    pub memo: Vec<u8>,
+}
+
+impl Reply {
+    /// Whether two replies mean the same; how a failure is worded does not count.
+    pub fn agrees(&self, other: &Self) -> bool {
+        let failed = |reply: &Self| matches!(reply.answer, Answer::Failed { .. });
+        self.memo == other.memo && (self.answer == other.answer || failed(self) && failed(other))
+    }
+}
+
+impl std::fmt::Display for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.answer)?;
+        if !self.memo.is_empty() {
+            write!(f, " and memo {}", hex(&self.memo))?;
+        }
+        Ok(())
     }
 }
 
@@ -116,24 +139,40 @@ pub struct CaseResult {
     pub expected: Answer,
     /// What the rule answered.
     pub got: Answer,
+    /// The memo that it wants, if it says.
+    pub expected_memo: Option<Vec<u8>>,
+    /// The memo that the rule left; empty where it keeps none.
+    pub got_memo: Vec<u8>,
 }
 
 impl CaseResult {
     /// Whether the rule answered as its case wants.
     pub fn passed(&self) -> bool {
-        self.expected == self.got
+        self.expected == self.got && self.expected_memo.as_ref().is_none_or(|memo| *memo == self.got_memo)
+    }
+}
+
+impl std::fmt::Display for CaseResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, expected, got, expected_memo, got_memo } = self;
+        match expected_memo {
+            Some(memo) if expected == got => {
+                write!(f, "`{name}`: expected memo `{}`, got memo `{}`", hex(memo), hex(got_memo))
+            }
+            _ => write!(f, "`{name}`: expected {expected}, got {got}"),
+        }
     }
 }
 
 /// A kind of rule whose answers can be read row by row.
 pub(crate) trait Readable: World {
-    fn read(out: &Self::Out, row: usize, states: &[State]) -> Answer;
+    fn read(out: &Self::Out, row: usize, states: &[State]) -> Reply;
 }
 
 impl Readable for MapperWorld {
-    fn read(out: &Observations, row: usize, states: &[State]) -> Answer {
+    fn read(out: &Observations, row: usize, states: &[State]) -> Reply {
         let reason = out.reason.get(row).to_owned();
-        match out.outcome[row] {
+        let answer = match out.outcome[row] {
             outcome::OBSERVED => Answer::Observed {
                 state: states[out.state[row] as usize].name.clone(),
                 severity: out.severity[row],
@@ -143,21 +182,23 @@ impl Readable for MapperWorld {
             outcome::DROPPED => Answer::Dropped { reason },
             outcome::REJECTED => Answer::Rejected { reason },
             _ => Answer::Failed { reason },
-        }
+        };
+        Reply { answer, memo: Vec::new() }
     }
 }
 
 impl Readable for SuppressorWorld {
-    fn read(out: &Verdicts, row: usize, _: &[State]) -> Answer {
+    fn read(out: &Verdicts, row: usize, _: &[State]) -> Reply {
         let reason = out.reason.get(row).to_owned();
         let until_us = out.until_us[row];
-        match out.verdict[row] {
+        let answer = match out.verdict[row] {
             verdict::EMIT => Answer::Emit,
             verdict::SUPPRESS => Answer::Suppress { until_us, reason },
             verdict::DELAY => Answer::Delay { until_us, reason },
             verdict::ESCALATE => Answer::Escalate { severity: out.severity[row], reason },
             _ => Answer::Failed { reason },
-        }
+        };
+        Reply { answer, memo: out.memo.get(row).to_vec() }
     }
 }
 
@@ -176,15 +217,26 @@ pub(crate) fn caller<W: World>(
     })
 }
 
+/// A row to ask about.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub given: &'a [Given],
+    /// Empty for a rule that keeps none.
+    pub memo: &'a [u8],
+}
+
 /// Asks `caller` about rows in one batch.
 pub(crate) fn ask<W: Readable>(
     caller: &mut Caller<W>,
     rule: &RuleInner,
-    rows: &[&[Given]],
-) -> Result<Vec<Answer>, LoadError> {
+    rows: &[Asked<'_>],
+) -> Result<Vec<Reply>, LoadError> {
+    let given: Vec<&[Given]> = rows.iter().map(|row| row.given).collect();
     let batch =
-        batch_from_given(&rule.fields, rows).map_err(|(row, why)| LoadError::Manifest(format!("row {row} {why}")))?;
-    let out = caller.answer(&to_guest(batch));
+        batch_from_given(&rule.fields, &given).map_err(|(row, why)| LoadError::Manifest(format!("row {row} {why}")))?;
+    let mut memos = Blobs::default();
+    rows.iter().for_each(|row| memos.push(row.memo));
+    let out = caller.answer(&W::input(to_guest(batch), memos, rule));
     Ok((0..rows.len()).map(|row| W::read(&out, row, &rule.states)).collect())
 }
 
@@ -203,7 +255,7 @@ pub(crate) fn run<W: Readable>(rule: &Arc<RuleInner>, pre: &W::Pre) -> Result<Ve
             Some((settings, caller)) if **settings == *case.settings => caller,
             _ => &mut last.insert((&case.settings, caller(rule, pre, &case.settings)?)).1,
         };
-        let mut answers = ask(caller, rule, &[&case.given])?;
+        let mut replies = ask(caller, rule, &[Asked { given: &case.given, memo: &case.memo }])?;
         spent += caller.stats.fuel;
         if spent > limit {
             return Err(LoadError::TooLarge {
@@ -213,7 +265,14 @@ pub(crate) fn run<W: Readable>(rule: &Arc<RuleInner>, pre: &W::Pre) -> Result<Ve
                 setting: "fuel_to_prove",
             });
         }
-        results.push(CaseResult { name: case.name.clone(), expected: case.expected.clone(), got: answers.remove(0) });
+        let Reply { answer, memo } = replies.remove(0);
+        results.push(CaseResult {
+            name: case.name.clone(),
+            expected: case.expected.clone(),
+            got: answer,
+            expected_memo: case.expected_memo.clone(),
+            got_memo: memo,
+        });
     }
     Ok(results)
 }

@@ -2,6 +2,7 @@
 //! call has failed; then row by row (codes, sizes), or that row has failed.
 
 use stillhouse_core::columns::{Blobs, Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
+use stillhouse_core::rule::MemoPlan;
 
 use crate::batch::text_from_guest;
 use crate::bindings::{columns, mapper_rule, suppressor_rule};
@@ -80,23 +81,28 @@ fn wrong_observation(out: &Observations, row: usize, states: usize, limits: &Lim
     })
 }
 
-/// Checks a suppressor's answer; as [`observations`].
+/// Checks a suppressor's answer; as [`observations`]. The answer has a memo for each row where the
+/// rule keeps one: that of a row that fails is the one that it had before, as `memos` has it.
 ///
 /// # Errors
 /// Where the columns as a whole are not sound.
 pub(crate) fn verdicts(
     raw: suppressor_rule::Verdicts,
     rows: usize,
+    memos: &columns::Blobs,
+    plan: Option<&MemoPlan>,
     limits: &Limits,
     failures: &mut Vec<RowFailure>,
 ) -> Result<Verdicts, Failure> {
+    let known = failures.len();
     length("verdict", raw.verdict.len(), rows)?;
     length("until", raw.until.len(), rows)?;
     length("severity", raw.severity.len(), rows)?;
     let reason = reasons(raw.reason, rows, limits)?;
     let given = reasons_given(&reason);
-    let mut out =
-        Verdicts { verdict: raw.verdict, until_us: raw.until, severity: raw.severity, reason, memo: Blobs::default() };
+    let memo = blobs(raw.memo, rows, memos, plan)?;
+    let memo_bytes_max = plan.map_or(0, |plan| plan.bytes_max as usize);
+    let mut out = Verdicts { verdict: raw.verdict, until_us: raw.until, severity: raw.severity, reason, memo };
     for row in 0..rows {
         let code = out.verdict[row];
         let wrong = match code {
@@ -114,6 +120,7 @@ pub(crate) fn verdicts(
                 }),
             other => Some(format!("verdict {other}, expected 0 to 3")),
         };
+        let wrong = wrong.or_else(|| wrong_memo(&out.memo, memos, row, memo_bytes_max));
         let failed = wrong.is_some();
         if failed || !matches!(code, verdict::SUPPRESS | verdict::DELAY) {
             out.until_us[row] = 0;
@@ -127,7 +134,46 @@ pub(crate) fn verdicts(
         }
     }
     tidy_codes(&mut out.reason);
+    if plan.is_some() && failures.len() > known {
+        keep_memos_of_failed(&mut out, memos);
+    }
     Ok(out)
+}
+
+/// A memo that an earlier version left may be longer than this one's, and stay.
+fn wrong_memo(memo: &Blobs, before: &columns::Blobs, row: usize, limit: usize) -> Option<String> {
+    let bytes = memo.get(row);
+    let wrong = bytes.len() > limit && bytes != blob(before, row);
+    wrong.then(|| format!("a memo of {} bytes, limit {}", grouped(bytes.len() as u64), grouped(limit as u64)))
+}
+
+fn keep_memos_of_failed(out: &mut Verdicts, before: &columns::Blobs) {
+    let answered = std::mem::take(&mut out.memo);
+    for (row, &code) in out.verdict.iter().enumerate() {
+        out.memo.push(if code == verdict::FAILED { blob(before, row) } else { answered.get(row) });
+    }
+}
+
+/// The bytes of a row of memos that the host made itself.
+fn blob(blobs: &columns::Blobs, row: usize) -> &[u8] {
+    match blobs.offsets.get(row..row + 2) {
+        Some(&[start, end]) => &blobs.data[start as usize..end as usize],
+        _ => &[],
+    }
+}
+
+fn blobs(raw: columns::Blobs, rows: usize, before: &columns::Blobs, plan: Option<&MemoPlan>) -> Result<Blobs, Failure> {
+    let columns::Blobs { offsets, data } = raw;
+    let none = offsets.len() <= 1 && data.is_empty();
+    match (plan, none) {
+        (None, true) => Ok(Blobs::default()),
+        (None, false) => Err(Failure::bad_answer("`memo` has rows, but the rule declares none")),
+        (Some(_), true) => Ok(Blobs { offsets: before.offsets.clone(), data: before.data.clone() }),
+        (Some(_), false) => {
+            check_offsets("memo", &offsets, data.len(), rows)?;
+            Ok(Blobs { offsets, data })
+        }
+    }
 }
 
 /// Points the codes that nobody reads and that point nowhere to the first reason.
@@ -189,23 +235,11 @@ fn optional_text(what: &str, raw: columns::Text, rows: usize) -> Result<TextColu
 }
 
 fn text(what: &str, raw: columns::Text, rows: usize) -> Result<TextColumn, Failure> {
-    let wrong = |why: String| Failure::bad_answer(format!("`{what}`: {why}"));
+    let wrong = |why: &str| Failure::bad_answer(format!("`{what}`: {why}"));
     let (offsets, data) = (&raw.offsets, &raw.data);
-    if offsets.len() != rows + 1 {
-        return Err(wrong(format!("{} offsets for {rows} rows", offsets.len())));
-    }
-    if offsets[0] != 0 || offsets[rows] as usize != data.len() {
-        return Err(wrong(format!("offsets from {} to {} over {} bytes", offsets[0], offsets[rows], data.len())));
-    }
-    let mut falls = false;
-    for pair in offsets.windows(2) {
-        falls |= pair[0] > pair[1];
-    }
-    if falls {
-        return Err(wrong("an offset falls".to_owned()));
-    }
+    check_offsets(what, offsets, data.len(), rows)?;
     if simdutf8::basic::from_utf8(data).is_err() {
-        return Err(wrong("not UTF-8".to_owned()));
+        return Err(wrong("not UTF-8"));
     }
     if !data.is_ascii() {
         let mut splits = false;
@@ -214,10 +248,25 @@ fn text(what: &str, raw: columns::Text, rows: usize) -> Result<TextColumn, Failu
             splits |= data.get(offset as usize).is_some_and(|b| b & 0xC0 == 0x80);
         }
         if splits {
-            return Err(wrong("an offset splits a character".to_owned()));
+            return Err(wrong("an offset splits a character"));
         }
     }
     Ok(text_from_guest(raw))
+}
+
+fn check_offsets(what: &str, offsets: &[u32], bytes: usize, rows: usize) -> Result<(), Failure> {
+    let wrong = |why: String| Err(Failure::bad_answer(format!("`{what}`: {why}")));
+    if offsets.len() != rows + 1 {
+        return wrong(format!("{} offsets for {rows} rows", offsets.len()));
+    }
+    if offsets[0] != 0 || offsets[rows] as usize != bytes {
+        return wrong(format!("offsets from {} to {} over {bytes} bytes", offsets[0], offsets[rows]));
+    }
+    let mut falls = false;
+    for pair in offsets.windows(2) {
+        falls |= pair[0] > pair[1];
+    }
+    if falls { wrong("an offset falls".to_owned()) } else { Ok(()) }
 }
 
 fn reasons(raw: columns::Dict, rows: usize, limits: &Limits) -> Result<Reasons, Failure> {
@@ -268,6 +317,13 @@ pub(crate) fn append_reasons(out: &mut Reasons, rows: usize, part: &Reasons, par
     for row in 0..part_rows {
         let code = code_of(out, part.get(row));
         out.codes.push(code);
+    }
+}
+
+/// Appends the memos of one answer to those of another; both have all their rows, or none has any.
+pub(crate) fn append_blobs(out: &mut Blobs, part: &Blobs) {
+    for row in 0..part.offsets.len().saturating_sub(1) {
+        out.push(part.get(row));
     }
 }
 

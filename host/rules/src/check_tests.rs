@@ -1,5 +1,7 @@
 //! Answers that are not sound, by hand.
 
+use stillhouse_core::rule::Carry;
+
 use super::*;
 
 fn raw(rows: usize) -> mapper_rule::Observations {
@@ -91,17 +93,67 @@ fn suppressing_needs_a_reason() {
             codes: vec![0, 1, 0],
             entries: columns::Text { offsets: vec![0, 0, 1], data: vec![b'r'] },
         },
+        memo: no_memos(),
     };
     let mut failures = Vec::new();
-    let out = verdicts(raw.clone(), 3, &Limits::default(), &mut failures).unwrap();
+    let out = verdicts(raw.clone(), 3, &no_memos(), None, &Limits::default(), &mut failures).unwrap();
     assert_eq!(out.verdict, [0, 1, verdict::FAILED]);
     assert_eq!(out.until_us, [0, 5, 0]);
     assert_eq!(out.severity, [0, 0, 0]);
     assert_eq!(out.reason.get(2), "bad answer: verdict 3 without a reason");
     let bare = suppressor_rule::Verdicts { reason: columns::Dict { codes: Vec::new(), entries: none() }, ..raw };
     failures.clear();
-    let out = verdicts(bare, 3, &Limits::default(), &mut failures).unwrap();
+    let out = verdicts(bare, 3, &no_memos(), None, &Limits::default(), &mut failures).unwrap();
     assert_eq!(out.verdict, [0, verdict::FAILED, verdict::FAILED]);
+}
+
+fn no_memos() -> columns::Blobs {
+    columns::Blobs { offsets: Vec::new(), data: Vec::new() }
+}
+
+/// Checks what is remembered of three rows that were remembered as `a`, nothing and `c`.
+fn remembered(memo: columns::Blobs, plan: Option<&MemoPlan>) -> (Result<Verdicts, Failure>, Vec<RowFailure>) {
+    let before = columns::Blobs { offsets: vec![0, 1, 1, 2], data: b"ac".to_vec() };
+    let none = columns::Text { offsets: Vec::new(), data: Vec::new() };
+    let reason = columns::Dict { codes: Vec::new(), entries: none };
+    let raw = suppressor_rule::Verdicts { verdict: vec![0; 3], until: vec![0; 3], severity: vec![0; 3], reason, memo };
+    let mut failures = Vec::new();
+    (verdicts(raw, 3, &before, plan, &Limits::default(), &mut failures), failures)
+}
+
+const MEMO: MemoPlan = MemoPlan { version: 1, carry: Carry::Reset, bytes_max: 2 };
+
+#[test]
+fn memos_are_taken_row_by_row() {
+    let memos = |verdicts: &Verdicts| (0..3).map(|row| verdicts.memo.get(row).to_vec()).collect::<Vec<_>>();
+    let all = |rows: [&[u8]; 3]| rows.map(<[u8]>::to_vec).to_vec();
+    let (out, failures) = remembered(columns::Blobs { offsets: vec![0, 0, 2, 3], data: vec![1, 0xFF, 3] }, Some(&MEMO));
+    assert_eq!((memos(&out.unwrap()), failures.len()), (all([b"", b"\x01\xff", b"\x03"]), 0));
+    // Nothing said: they stay.
+    let (out, _) = remembered(no_memos(), Some(&MEMO));
+    assert_eq!(memos(&out.unwrap()), all([b"a", b"", b"c"]));
+    let (out, _) = remembered(no_memos(), None);
+    assert_eq!(out.unwrap().memo, Blobs::default());
+    // One that is too long fails its row, and is not taken.
+    let (out, failures) =
+        remembered(columns::Blobs { offsets: vec![0, 3, 4, 5], data: b"xyzbd".to_vec() }, Some(&MEMO));
+    let out = out.unwrap();
+    assert_eq!((out.verdict.as_slice(), failures[0].row), ([verdict::FAILED, 0, 0].as_slice(), 0));
+    assert_eq!(failures[0].failure.text, "bad answer: a memo of 3 bytes, limit 2");
+    assert_eq!(memos(&out), all([b"a", b"b", b"d"]));
+}
+
+#[test]
+fn memos_that_are_no_column_are_refused() {
+    let refused = |offsets: &[u32], data: &[u8], plan| {
+        let memo = columns::Blobs { offsets: offsets.to_vec(), data: data.to_vec() };
+        remembered(memo, plan).0.unwrap_err().text
+    };
+    assert_eq!(refused(&[0, 1, 2], b"ab", Some(&MEMO)), "bad answer: `memo`: 3 offsets for 3 rows");
+    assert_eq!(refused(&[0, 2, 1, 2], b"ab", Some(&MEMO)), "bad answer: `memo`: an offset falls");
+    assert_eq!(refused(&[0, 1, 2, 9], b"ab", Some(&MEMO)), "bad answer: `memo`: offsets from 0 to 9 over 2 bytes");
+    assert_eq!(refused(&[], b"ab", Some(&MEMO)), "bad answer: `memo`: 0 offsets for 3 rows");
+    assert_eq!(refused(&[0, 0, 0, 0], b"", None), "bad answer: `memo` has rows, but the rule declares none");
 }
 
 #[test]

@@ -9,17 +9,41 @@ use crate::limits::{Limits, grouped, size};
 use crate::load::Kind;
 use crate::wrap::wrap;
 
-/// The one interface that a rule may import.
-const LOG: &str = "stillhouse:rules/log@0.1.0";
-const MAPPER: &str = "stillhouse:rules/mapper-rule@0.1.0";
-const SUPPRESSOR: &str = "stillhouse:rules/suppressor-rule@0.1.0";
+/// The one interface that a rule may import, in each version.
+pub(crate) const LOGS: [&str; 2] = ["stillhouse:rules/log@0.2.0", "stillhouse:rules/log@0.1.0"];
+/// The interface that a rule exports, and what that says of it; the newest version first.
+const RULES: [(&str, Kind, Version); 4] = [
+    ("stillhouse:rules/mapper-rule@0.2.0", Kind::Mapper, Version::V0_2),
+    ("stillhouse:rules/suppressor-rule@0.2.0", Kind::Suppressor, Version::V0_2),
+    ("stillhouse:rules/mapper-rule@0.1.0", Kind::Mapper, Version::V0_1),
+    ("stillhouse:rules/suppressor-rule@0.1.0", Kind::Suppressor, Version::V0_1),
+];
 /// What all interfaces of the contract begin with, in any version.
 const PACKAGE: &str = "stillhouse:rules/";
+/// What to do about a rule of another version.
+pub(crate) const REBUILD: &str = "build with the SDK of version 0.2 (or 0.1) of the contract";
+
+/// A version of the contract that this host speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V0_1,
+    V0_2,
+}
+
+impl Version {
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::V0_1 => "0.1.0",
+            Self::V0_2 => "0.2.0",
+        }
+    }
+}
 
 /// A file that keeps to the contract as far as can be seen from outside.
 #[derive(Debug)]
 pub(crate) struct Contract {
     pub kind: Kind,
+    pub version: Version,
     pub component: Vec<u8>,
 }
 
@@ -38,13 +62,13 @@ pub(crate) fn inspect(file: &[u8], limits: &Limits) -> Result<Contract, LoadErro
     match encoding {
         Encoding::Component => {
             check_imports(file, &types)?;
-            let kind = kind(&outer_names(file, Outer::Exports))?;
-            Ok(Contract { kind, component: file.to_vec() })
+            let (kind, version) = rule(&outer_names(file, Outer::Exports))?;
+            Ok(Contract { kind, version, component: file.to_vec() })
         }
         Encoding::Module => {
             check_core_imports(file)?;
-            let kind = kind(&interfaces(file))?;
-            Ok(Contract { kind, component: wrap(file, kind)? })
+            let (kind, version) = rule(&interfaces(file))?;
+            Ok(Contract { kind, version, component: wrap(file, kind, version)? })
         }
     }
 }
@@ -146,7 +170,7 @@ fn check_core_imports(module: &[u8]) -> Result<(), LoadError> {
     for payload in Parser::new(0).parse_all(module).flatten() {
         let Payload::ImportSection(section) = payload else { continue };
         for import in section.into_imports().flatten() {
-            let is_log = import.module == LOG && import.name == "log";
+            let is_log = LOGS.contains(&import.module) && import.name == "log";
             if !(is_log && matches!(import.ty, TypeRef::Func(_))) {
                 let name = format!("{}.{}", import.module, import.name);
                 return Err(unexpected(import.module, name));
@@ -167,7 +191,7 @@ fn check_imports(component: &[u8], types: &Types) -> Result<(), LoadError> {
             Some(ComponentEntityType::Type { .. }) => true,
             _ => false,
         };
-        if name != LOG && !only_types {
+        if !LOGS.contains(&name.as_str()) && !only_types {
             return Err(unexpected(&name, name.clone()));
         }
     }
@@ -212,7 +236,7 @@ fn unexpected(module: &str, import: String) -> LoadError {
     } else if module == "env" {
         "no function of C or of another library is provided; leave out what needs it"
     } else if module.starts_with(PACKAGE) {
-        "this host speaks version 0.1.0 of the contract; build with the SDK of that version"
+        REBUILD
     } else {
         "leave out what needs it: a rule has no clock, no randomness, no files and no network"
     };
@@ -235,22 +259,22 @@ fn interfaces(module: &[u8]) -> Vec<String> {
     names
 }
 
-fn kind(exports: &[String]) -> Result<Kind, LoadError> {
-    let has = |name: &str| exports.iter().any(|e| e == name);
-    match (has(MAPPER), has(SUPPRESSOR)) {
-        (true, false) => Ok(Kind::Mapper),
-        (false, true) => Ok(Kind::Suppressor),
-        (true, true) => {
-            Err(LoadError::Exports("it is a mapper and a suppressor at once; build one rule for each".to_owned()))
+/// The one kind and version of rule that these exports make.
+fn rule(exports: &[String]) -> Result<(Kind, Version), LoadError> {
+    let mut found = RULES.iter().filter(|(name, _, _)| exports.iter().any(|export| export == name));
+    match (found.next(), found.next()) {
+        (Some(&(_, kind, version)), None) => Ok((kind, version)),
+        (Some((one, _, _)), Some((other, _, _))) => {
+            Err(LoadError::Exports(format!("it is `{one}` and `{other}` at once; build one rule for each")))
         }
-        (false, false) => Err(LoadError::Exports(no_kind(exports))),
+        (None, _) => Err(LoadError::Exports(no_rule(exports))),
     }
 }
 
-fn no_kind(exports: &[String]) -> String {
-    let missing = format!("expected `{MAPPER}` or `{SUPPRESSOR}`");
+fn no_rule(exports: &[String]) -> String {
+    let missing = format!("expected `{}` or `{}`", RULES[0].0, RULES[1].0);
     if let Some(other) = exports.iter().find(|e| e.starts_with(PACKAGE)) {
-        return format!("{missing}, got `{other}`; build with the SDK of version 0.1.0 of the contract");
+        return format!("{missing}, got `{other}`; {REBUILD}");
     }
     if exports.is_empty() {
         return format!("{missing}, got none; is the SDK's macro for the rule missing?");

@@ -69,7 +69,7 @@ pub enum LoadError {
         setting: &'static str,
     },
     /// It wants something from outside.
-    #[error("imports `{import}`, and a rule may import nothing but `stillhouse:rules/log@0.1.0`: {fix}")]
+    #[error("imports `{import}`, and a rule may import nothing but `stillhouse:rules/log`: {fix}")]
     Import {
         /// The name as the file has it.
         import: String,
@@ -104,7 +104,7 @@ pub enum LoadError {
     },
     /// The same signal got two answers.
     #[error(
-        "not pure: {row} is answered with {one} {one_how}, but with {other} {other_how}; an answer may depend on the signal and the settings only"
+        "not pure: {row} is answered with {one} {one_how}, but with {other} {other_how}; an answer may depend on the row, its memo and the settings only"
     )]
     Impure {
         /// Which case or probe.
@@ -163,8 +163,5 @@ pub enum InstanceError {
 }
 
 fn first_failed(results: &[CaseResult]) -> String {
-    match results.iter().find(|r| !r.passed()) {
-        Some(r) => format!("`{}`: expected {}, got {}", r.name, r.expected, r.got),
-        None => "none".to_owned(),
-    }
+    results.iter().find(|r| !r.passed()).map_or_else(|| "none".to_owned(), CaseResult::to_string)
 }

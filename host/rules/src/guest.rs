@@ -6,6 +6,7 @@ use wasmtime::component::Linker;
 use wasmtime::{ResourceLimiter, Store, StoreContextMut};
 
 use crate::bindings::log::Level;
+use crate::contract::LOGS;
 use crate::engine::EngineInner;
 use crate::failure::{Budget, Failure, FailureKind};
 use crate::limits::{CORE_PARTS_MAX, Limits, cut, size};
@@ -96,20 +97,20 @@ const LOG_FUEL: u64 = 1_000;
 
 /// A linker that offers what a rule may import.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<HostState>> {
+    let log = |mut store: StoreContextMut<'_, HostState>, (level, message): (Level, String)| {
+        let cost = LOG_FUEL + message.len() as u64 / 8;
+        let left = store.get_fuel()?;
+        if left < cost {
+            return Err(wasmtime::Trap::OutOfFuel.into());
+        }
+        store.set_fuel(left - cost)?;
+        store.data_mut().log(level, &message);
+        Ok(())
+    };
     let mut linker = Linker::new(engine);
-    linker.instance("stillhouse:rules/log@0.1.0")?.func_wrap(
-        "log",
-        |mut store: StoreContextMut<'_, HostState>, (level, message): (Level, String)| {
-            let cost = LOG_FUEL + message.len() as u64 / 8;
-            let left = store.get_fuel()?;
-            if left < cost {
-                return Err(wasmtime::Trap::OutOfFuel.into());
-            }
-            store.set_fuel(left - cost)?;
-            store.data_mut().log(level, &message);
-            Ok(())
-        },
-    )?;
+    for name in LOGS {
+        linker.instance(name)?.func_wrap("log", log)?;
+    }
     Ok(linker)
 }
 
@@ -122,24 +123,10 @@ pub(crate) struct Live<W> {
     pub calls: u64,
 }
 
-/// How to make an instance of a world; the two generated `…Pre` types.
+/// How to make an instance of a world; `worlds.rs` has the two.
 pub(crate) trait Start {
     type World;
     fn start(&self, store: &mut Store<HostState>) -> wasmtime::Result<Self::World>;
-}
-
-impl Start for crate::bindings::mapper::MapperPre<HostState> {
-    type World = crate::bindings::mapper::Mapper;
-    fn start(&self, store: &mut Store<HostState>) -> wasmtime::Result<Self::World> {
-        self.instantiate(store)
-    }
-}
-
-impl Start for crate::bindings::suppressor::SuppressorPre<HostState> {
-    type World = crate::bindings::suppressor::Suppressor;
-    fn start(&self, store: &mut Store<HostState>) -> wasmtime::Result<Self::World> {
-        self.instantiate(store)
-    }
 }
 
 impl<W> Live<W> {

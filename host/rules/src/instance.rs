@@ -1,13 +1,14 @@
 //! Warm instances: what a worker keeps for each rule version that it asks.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use stillhouse_core::columns::{Batch, Blobs, Observations, Reasons, TextColumn, Verdicts, outcome, verdict};
 use wasmtime::Store;
 
 use crate::bindings::columns as guest;
-use crate::bindings::{mapper, mapper_rule, suppressor, suppressor_rule};
+use crate::bindings::{mapper_rule, suppressor_rule};
 use crate::engine::Permit;
 use crate::error::{InstanceError, Stage};
 use crate::failure::{Budget, Failure};
@@ -15,6 +16,7 @@ use crate::guest::{HostState, Live, Start};
 use crate::limits::Limits;
 use crate::load::{Rule, RuleInner};
 use crate::split::Stride;
+use crate::worlds::{Mapper, MapperPre, Suppressor, SuppressorPre};
 use crate::{batch, check};
 
 /// What the last batch took and which of its rows failed.
@@ -51,10 +53,45 @@ impl CallStats {
     }
 }
 
+/// Rows as a rule is asked about them.
+pub(crate) trait Rows {
+    fn rows(&self) -> u32;
+    /// A copy of some of them. Only for the rare batch that must be split.
+    fn part(&self, rows: Range<u32>) -> Self;
+}
+
+impl Rows for guest::Batch {
+    fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    fn part(&self, rows: Range<u32>) -> Self {
+        batch::part(self, rows)
+    }
+}
+
+/// What a suppressor is asked: candidates, and the memos of their entities.
+pub(crate) struct Candidates {
+    batch: guest::Batch,
+    /// One for each row, or both lists empty where the rule keeps none.
+    memos: guest::Blobs,
+}
+
+impl Rows for Candidates {
+    fn rows(&self) -> u32 {
+        self.batch.rows
+    }
+
+    fn part(&self, rows: Range<u32>) -> Self {
+        Self { batch: batch::part(&self.batch, rows.clone()), memos: batch::memos_part(&self.memos, rows) }
+    }
+}
+
 /// What differs between the two kinds of rule.
 pub(crate) trait World {
     type Pre: Start<World = Self::Live> + Clone;
     type Live;
+    type In: Rows;
     type Raw;
     type Out: Default;
 
@@ -63,12 +100,17 @@ pub(crate) trait World {
         store: &mut Store<HostState>,
         settings: &[(String, String)],
     ) -> wasmtime::Result<Result<(), String>>;
-    fn ask(world: &Self::Live, store: &mut Store<HostState>, batch: &guest::Batch) -> wasmtime::Result<Self::Raw>;
-    fn check(raw: Self::Raw, rows: u32, rule: &RuleInner, failures: &mut Vec<RowFailure>)
-    -> Result<Self::Out, Failure>;
+    fn input(batch: guest::Batch, memos: Blobs, rule: &RuleInner) -> Self::In;
+    fn ask(world: &Self::Live, store: &mut Store<HostState>, asked: &Self::In) -> wasmtime::Result<Self::Raw>;
+    fn check(
+        raw: Self::Raw,
+        asked: &Self::In,
+        rule: &RuleInner,
+        failures: &mut Vec<RowFailure>,
+    ) -> Result<Self::Out, Failure>;
     fn append(out: &mut Self::Out, part: Self::Out);
     /// The answer for one row that failed.
-    fn failed(failure: &Failure) -> Self::Out;
+    fn failed(failure: &Failure, row: &Self::In) -> Self::Out;
 }
 
 /// Asks one rule with one set of settings; `split.rs` has its `answer`.
@@ -142,7 +184,7 @@ impl<W: World> Caller<W> {
 
     /// One call. `first` is the index of its first row in the whole batch.
     /// After a failure the next call gets a fresh instance.
-    pub fn ask(&mut self, batch: &guest::Batch, first: u32, budget: Budget) -> Result<W::Out, Failure> {
+    pub fn ask(&mut self, asked: &W::In, first: u32, budget: Budget) -> Result<W::Out, Failure> {
         let mut live = match self.live.take() {
             Some(live) => live,
             None => self.start().map_err(|not| match not {
@@ -152,13 +194,13 @@ impl<W: World> Caller<W> {
                 }
             })?,
         };
-        let (raw, fuel) = live.call(budget, |world, store| W::ask(world, store, batch));
+        let (raw, fuel) = live.call(budget, |world, store| W::ask(world, store, asked));
         live.calls += 1;
         self.stats.calls += 1;
         self.stats.fuel += fuel;
         self.stats.log_lines_cut += live.lines_cut();
         let known = self.stats.failures.len();
-        let checked = raw.and_then(|raw| W::check(raw, batch.rows, &self.rule, &mut self.stats.failures));
+        let checked = raw.and_then(|raw| W::check(raw, asked, &self.rule, &mut self.stats.failures));
         match &checked {
             Ok(_) => {
                 for failure in &mut self.stats.failures[known..] {
@@ -179,8 +221,9 @@ impl<W: World> Caller<W> {
 pub(crate) struct MapperWorld;
 
 impl World for MapperWorld {
-    type Pre = mapper::MapperPre<HostState>;
-    type Live = mapper::Mapper;
+    type Pre = MapperPre;
+    type Live = Mapper;
+    type In = guest::Batch;
     type Raw = mapper_rule::Observations;
     type Out = Observations;
 
@@ -189,20 +232,24 @@ impl World for MapperWorld {
         store: &mut Store<HostState>,
         settings: &[(String, String)],
     ) -> wasmtime::Result<Result<(), String>> {
-        world.stillhouse_rules_mapper_rule().call_configure(store, settings)
+        world.configure(store, settings)
     }
 
-    fn ask(world: &Self::Live, store: &mut Store<HostState>, batch: &guest::Batch) -> wasmtime::Result<Self::Raw> {
-        world.stillhouse_rules_mapper_rule().call_map(store, batch)
+    fn input(batch: guest::Batch, _: Blobs, _: &RuleInner) -> guest::Batch {
+        batch
+    }
+
+    fn ask(world: &Self::Live, store: &mut Store<HostState>, asked: &guest::Batch) -> wasmtime::Result<Self::Raw> {
+        world.map(store, asked)
     }
 
     fn check(
         raw: Self::Raw,
-        rows: u32,
+        asked: &guest::Batch,
         rule: &RuleInner,
         failures: &mut Vec<RowFailure>,
     ) -> Result<Observations, Failure> {
-        check::observations(raw, rows as usize, rule.states.len(), rule.engine.limits(), failures)
+        check::observations(raw, asked.rows as usize, rule.states.len(), rule.engine.limits(), failures)
     }
 
     fn append(out: &mut Observations, part: Observations) {
@@ -215,7 +262,7 @@ impl World for MapperWorld {
         out.severity.extend(part.severity);
     }
 
-    fn failed(failure: &Failure) -> Observations {
+    fn failed(failure: &Failure, _: &guest::Batch) -> Observations {
         Observations {
             outcome: vec![outcome::FAILED],
             state: vec![0],
@@ -231,8 +278,9 @@ impl World for MapperWorld {
 pub(crate) struct SuppressorWorld;
 
 impl World for SuppressorWorld {
-    type Pre = suppressor::SuppressorPre<HostState>;
-    type Live = suppressor::Suppressor;
+    type Pre = SuppressorPre;
+    type Live = Suppressor;
+    type In = Candidates;
     type Raw = suppressor_rule::Verdicts;
     type Out = Verdicts;
 
@@ -241,32 +289,45 @@ impl World for SuppressorWorld {
         store: &mut Store<HostState>,
         settings: &[(String, String)],
     ) -> wasmtime::Result<Result<(), String>> {
-        world.stillhouse_rules_suppressor_rule().call_configure(store, settings)
+        world.configure(store, settings)
     }
 
-    fn ask(world: &Self::Live, store: &mut Store<HostState>, batch: &guest::Batch) -> wasmtime::Result<Self::Raw> {
-        world.stillhouse_rules_suppressor_rule().call_judge(store, batch)
+    fn input(batch: guest::Batch, memos: Blobs, rule: &RuleInner) -> Candidates {
+        let memos = batch::memos_to_guest(memos, batch.rows, rule.memo.is_some());
+        Candidates { batch, memos }
     }
 
-    fn check(raw: Self::Raw, rows: u32, rule: &RuleInner, failures: &mut Vec<RowFailure>) -> Result<Verdicts, Failure> {
-        check::verdicts(raw, rows as usize, rule.engine.limits(), failures)
+    fn ask(world: &Self::Live, store: &mut Store<HostState>, asked: &Candidates) -> wasmtime::Result<Self::Raw> {
+        world.judge(store, &asked.batch, &asked.memos)
+    }
+
+    fn check(
+        raw: Self::Raw,
+        asked: &Candidates,
+        rule: &RuleInner,
+        failures: &mut Vec<RowFailure>,
+    ) -> Result<Verdicts, Failure> {
+        let (rows, memo) = (asked.rows() as usize, rule.memo.as_ref());
+        check::verdicts(raw, rows, &asked.memos, memo, rule.engine.limits(), failures)
     }
 
     fn append(out: &mut Verdicts, part: Verdicts) {
         let (rows, more) = (out.verdict.len(), part.verdict.len());
         check::append_reasons(&mut out.reason, rows, &part.reason, more);
+        check::append_blobs(&mut out.memo, &part.memo);
         out.verdict.extend(part.verdict);
         out.until_us.extend(part.until_us);
         out.severity.extend(part.severity);
     }
 
-    fn failed(failure: &Failure) -> Verdicts {
+    fn failed(failure: &Failure, row: &Candidates) -> Verdicts {
         Verdicts {
             verdict: vec![verdict::FAILED],
             until_us: vec![0],
             severity: vec![0],
             reason: Reasons { codes: vec![0], entries: one_text(&failure.text) },
-            memo: Blobs::default(),
+            // It stays as it is.
+            memo: Blobs { offsets: row.memos.offsets.clone(), data: row.memos.data.clone() },
         }
     }
 }
@@ -285,11 +346,7 @@ pub struct MapperInstance {
 }
 
 impl MapperInstance {
-    pub(crate) fn new(
-        rule: &Rule,
-        pre: mapper::MapperPre<HostState>,
-        settings: &BTreeMap<String, String>,
-    ) -> Result<Self, InstanceError> {
+    pub(crate) fn new(rule: &Rule, pre: MapperPre, settings: &BTreeMap<String, String>) -> Result<Self, InstanceError> {
         Ok(Self { rule: rule.clone(), caller: caller(rule, pre, settings)? })
     }
 
@@ -330,7 +387,7 @@ pub struct SuppressorInstance {
 impl SuppressorInstance {
     pub(crate) fn new(
         rule: &Rule,
-        pre: suppressor::SuppressorPre<HostState>,
+        pre: SuppressorPre,
         settings: &BTreeMap<String, String>,
     ) -> Result<Self, InstanceError> {
         Ok(Self { rule: rule.clone(), caller: caller(rule, pre, settings)? })
@@ -338,18 +395,22 @@ impl SuppressorInstance {
 
     /// Judges `batch` into `out` and gives the batch back, for its memory.
     ///
+    /// `memos` has the memo of each row's entity; without rows all are empty. It is not read where
+    /// [`Rule::memo`] is `None`.
+    ///
     /// A row that the rule fails on has the verdict [`verdict::FAILED`] and the
     /// failure's text as its reason. `until_us` is 0 unless the verdict is to
-    /// suppress or delay, `severity` is 0 unless it is to escalate. What was in
-    /// `out` is replaced.
+    /// suppress or delay, `severity` is 0 unless it is to escalate. Where the
+    /// rule keeps memos, `memo` has one for each row: that of a row that failed
+    /// is as it was. What was in `out` is replaced.
     ///
     /// # Panics
-    /// As [`MapperInstance::map`].
-    pub fn judge(&mut self, batch: Batch, out: &mut Verdicts) -> Batch {
+    /// As [`MapperInstance::map`]; or if `memos` has rows, but not as many as `batch`.
+    pub fn judge(&mut self, batch: Batch, memos: Blobs, out: &mut Verdicts) -> Batch {
         batch::assert_fits(&batch, self.rule.fields());
-        let batch = batch::to_guest(batch);
-        *out = self.caller.answer(&batch);
-        batch::from_guest(batch)
+        let asked = SuppressorWorld::input(batch::to_guest(batch), memos, &self.rule.inner);
+        *out = self.caller.answer(&asked);
+        batch::from_guest(asked.batch)
     }
 
     /// What the last batch took, and which of its rows failed.

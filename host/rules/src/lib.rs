@@ -24,13 +24,16 @@ mod contract;
 mod engine;
 mod error;
 mod failure;
+mod fields;
 mod guest;
 mod instance;
 mod limits;
 mod load;
 mod manifest;
 mod purity;
+pub mod schema;
 mod split;
+mod worlds;
 mod wrap;
 
 pub use batch::{Given, GivenError, batch_from_given};

@@ -57,6 +57,8 @@ pub struct Limits {
     /// One reason, in bytes.
     pub reason_bytes_max: usize,
 
+    /// What a suppressor may remember of one entity, in bytes, and what a case may give it.
+    pub memo_bytes_max: usize,
     /// Fields that a rule reads.
     pub fields_max: usize,
     /// Test cases of a rule.
@@ -106,6 +108,7 @@ impl Default for Limits {
             value_bytes_max: 4096,
             reasons_max: 256,
             reason_bytes_max: 256,
+            memo_bytes_max: 4096,
             fields_max: 64,
             cases_max: 1024,
             settings_max: 256,

@@ -6,18 +6,18 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, Weak};
 
 use sha2::{Digest, Sha256};
-use stillhouse_core::rule::{Field, RuleId, State};
+use stillhouse_core::rule::{Field, MemoPlan, RuleId, State};
 
-use crate::bindings::{mapper, suppressor};
 use crate::cases::{self, Case, CaseResult, Readable};
-use crate::contract;
+use crate::contract::{self, REBUILD, Version};
 use crate::engine::{EngineInner, RuleEngine};
 use crate::error::{InstanceError, LoadError, Stage};
 use crate::failure::Budget;
-use crate::guest::{HostState, Live};
+use crate::guest::Live;
 use crate::instance::{MapperInstance, MapperWorld, SuppressorInstance, SuppressorWorld};
 use crate::manifest::{self, Manifest};
 use crate::purity;
+use crate::worlds::{MapperPre, SuppressorPre};
 
 /// The kind of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,15 +57,17 @@ pub(crate) struct RuleInner {
     pub fields: Vec<Field>,
     pub states: Vec<State>,
     pub schema: u32,
+    pub memo: Option<MemoPlan>,
     pub cases: Vec<Case>,
+    version: Version,
     results: OnceLock<Vec<CaseResult>>,
     pre: Pre,
 }
 
 #[derive(Clone)]
 enum Pre {
-    Mapper(mapper::MapperPre<HostState>),
-    Suppressor(suppressor::SuppressorPre<HostState>),
+    Mapper(MapperPre),
+    Suppressor(SuppressorPre),
 }
 
 impl RuleEngine {
@@ -111,17 +113,16 @@ fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<Rule
     let contract = contract::inspect(file, engine.limits())?;
     let component = crate::compile::compile(engine, digest, &contract.component)?;
     drop(contract.component);
-    let wrong =
-        |e: wasmtime::Error| LoadError::Exports(format!("{e:#}; build with the SDK of version 0.1.0 of the contract"));
+    let wrong = |e: wasmtime::Error| LoadError::Exports(format!("{e:#}; {REBUILD}"));
     let instance_pre = engine.linker.instantiate_pre(&component).map_err(wrong)?;
     let (pre, manifest) = match contract.kind {
         Kind::Mapper => {
-            let pre = mapper::MapperPre::new(instance_pre).map_err(wrong)?;
+            let pre = MapperPre::new(contract.version, instance_pre).map_err(wrong)?;
             let manifest = describe_mapper(engine, &pre)?;
             (Pre::Mapper(pre), manifest)
         }
         Kind::Suppressor => {
-            let pre = suppressor::SuppressorPre::new(instance_pre).map_err(wrong)?;
+            let pre = SuppressorPre::new(contract.version, instance_pre).map_err(wrong)?;
             let manifest = describe_suppressor(engine, &pre)?;
             (Pre::Suppressor(pre), manifest)
         }
@@ -133,6 +134,8 @@ fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<Rule
         fields: manifest.fields,
         states: manifest.states,
         schema: manifest.schema,
+        memo: manifest.memo,
+        version: contract.version,
         cases: manifest.cases,
         results: OnceLock::new(),
         pre: pre.clone(),
@@ -154,21 +157,18 @@ fn prove<W: Readable>(rule: &Arc<RuleInner>, pre: &W::Pre) -> Result<Vec<CaseRes
     Ok(results)
 }
 
-fn describe_mapper(engine: &Arc<EngineInner>, pre: &mapper::MapperPre<HostState>) -> Result<Manifest, LoadError> {
+fn describe_mapper(engine: &Arc<EngineInner>, pre: &MapperPre) -> Result<Manifest, LoadError> {
     let mut live = Live::new(engine, pre, &"describe".into()).map_err(fails(Stage::Start))?;
     let budget = Budget::to_describe(engine.limits());
-    let (manifest, _) = live.call(budget, |world, store| world.stillhouse_rules_mapper_rule().call_describe(store));
+    let (manifest, _) = live.call(budget, |world, store| world.describe(store));
     let manifest = manifest.map_err(fails(Stage::Describe))?;
     manifest::of_mapper(manifest, engine.limits()).map_err(LoadError::Manifest)
 }
 
-fn describe_suppressor(
-    engine: &Arc<EngineInner>,
-    pre: &suppressor::SuppressorPre<HostState>,
-) -> Result<Manifest, LoadError> {
+fn describe_suppressor(engine: &Arc<EngineInner>, pre: &SuppressorPre) -> Result<Manifest, LoadError> {
     let mut live = Live::new(engine, pre, &"describe".into()).map_err(fails(Stage::Start))?;
     let budget = Budget::to_describe(engine.limits());
-    let (manifest, _) = live.call(budget, |world, store| world.stillhouse_rules_suppressor_rule().call_describe(store));
+    let (manifest, _) = live.call(budget, |world, store| world.describe(store));
     let manifest = manifest.map_err(fails(Stage::Describe))?;
     manifest::of_suppressor(manifest, engine.limits()).map_err(LoadError::Manifest)
 }
@@ -177,7 +177,8 @@ fn fails(stage: Stage) -> impl Fn(crate::Failure) -> LoadError {
     move |failure| LoadError::Fails { stage, failure }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as people read them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
@@ -214,6 +215,16 @@ impl Rule {
     /// The version of a mapper's list of states; 0 for a suppressor.
     pub fn schema(&self) -> u32 {
         self.inner.schema
+    }
+
+    /// The memory that a suppressor keeps of each entity, if it does.
+    pub fn memo(&self) -> Option<MemoPlan> {
+        self.inner.memo
+    }
+
+    /// The version of the contract that it was built with, such as `0.2.0`.
+    pub fn contract(&self) -> &'static str {
+        self.inner.version.number()
     }
 
     /// Its own test cases.

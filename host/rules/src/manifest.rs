@@ -1,12 +1,13 @@
 //! What a rule says of itself: read into the host's types and checked.
 
 use stillhouse_core::columns::{outcome, verdict};
-use stillhouse_core::rule::{Condition, Field, FieldKind, State};
+use stillhouse_core::rule::{Carry, Condition, Field, FieldKind, MemoPlan, State};
 
 use crate::batch::{Given, batch_from_given};
 use crate::bindings::{declaration, mapper_rule, suppressor_rule};
 use crate::cases::{Answer, Case};
-use crate::limits::{Limits, NAME_BYTES_MAX, PATH_BYTES_MAX, STATES_MAX};
+use crate::fields;
+use crate::limits::{Limits, NAME_BYTES_MAX, PATH_BYTES_MAX, STATES_MAX, grouped};
 
 /// A checked manifest of either kind.
 #[derive(Debug)]
@@ -18,41 +19,16 @@ pub(crate) struct Manifest {
     pub states: Vec<State>,
     /// 0 for a suppressor.
     pub schema: u32,
+    /// `None` for a mapper.
+    pub memo: Option<MemoPlan>,
     pub cases: Vec<Case>,
 }
 
 type Wrong = String;
 
-/// The fields of a candidate, as the contract lists them.
-const CANDIDATE: [(&str, FieldKind); 13] = [
-    ("type", FieldKind::Text),
-    ("key", FieldKind::Text),
-    ("kind", FieldKind::Text),
-    ("from", FieldKind::Text),
-    ("to", FieldKind::Text),
-    ("value", FieldKind::Text),
-    ("time", FieldKind::Int),
-    ("since", FieldKind::Int),
-    ("held_us", FieldKind::Int),
-    ("inputs", FieldKind::Int),
-    ("severity", FieldKind::Int),
-    ("judged", FieldKind::Int),
-    ("healthy", FieldKind::Bool),
-];
-
-/// The fields of a signal, without those below `data.`.
-const SIGNAL: [(&str, FieldKind); 6] = [
-    ("id", FieldKind::Text),
-    ("source", FieldKind::Text),
-    ("type", FieldKind::Text),
-    ("subject", FieldKind::Text),
-    ("time", FieldKind::Int),
-    ("data", FieldKind::Text),
-];
-
 /// Reads a mapper's manifest.
 pub(crate) fn of_mapper(m: mapper_rule::Manifest, limits: &Limits) -> Result<Manifest, Wrong> {
-    let (name, version, fields) = identity(m.identity, limits, mapper_field)?;
+    let (name, version, fields) = identity(m.identity, limits, fields::of_signal)?;
     let states = states(m.states)?;
     if m.cases.len() > limits.cases_max {
         return Err(format!("{} cases, limit {}", m.cases.len(), limits.cases_max));
@@ -61,29 +37,61 @@ pub(crate) fn of_mapper(m: mapper_rule::Manifest, limits: &Limits) -> Result<Man
     for case in m.cases {
         let expected =
             mapper_answer(case.expected, &states).map_err(|why| format!("case `{}`: expected: {why}", case.name))?;
-        cases.push(Case { name: case.name, settings: Vec::new(), given: given(case.given), expected });
+        let (settings, memo, given) = (Vec::new(), Vec::new(), given(case.given));
+        cases.push(Case { name: case.name, settings, given, memo, expected, expected_memo: None });
     }
     check_cases(&cases, &fields)?;
-    Ok(Manifest { name, version, fields, states, schema: m.schema, cases })
+    Ok(Manifest { name, version, fields, states, schema: m.schema, memo: None, cases })
 }
 
 /// Reads a suppressor's manifest.
 pub(crate) fn of_suppressor(m: suppressor_rule::Manifest, limits: &Limits) -> Result<Manifest, Wrong> {
-    let (name, version, fields) = identity(m.identity, limits, candidate_field)?;
+    let (name, version, fields) = identity(m.identity, limits, fields::of_candidate)?;
+    let memo = m.memo.map(|memo| memo_plan(memo, limits)).transpose()?;
     if m.cases.len() > limits.cases_max {
         return Err(format!("{} cases, limit {}", m.cases.len(), limits.cases_max));
     }
     let mut cases = Vec::with_capacity(m.cases.len());
     for case in m.cases {
-        let expected =
-            suppressor_answer(case.expected).map_err(|why| format!("case `{}`: expected: {why}", case.name))?;
+        let wrong = |why: Wrong| format!("case `{}`: {why}", case.name);
+        let expected_memo = case.expected.memo.clone();
+        for bytes in expected_memo.iter().chain([&case.memo]) {
+            case_memo(bytes, memo.is_some(), limits).map_err(wrong)?;
+        }
+        let expected = suppressor_answer(case.expected).map_err(|why| wrong(format!("expected: {why}")))?;
         let mut settings = case.settings;
         settings.sort();
-        check_settings(&settings, limits).map_err(|why| format!("case `{}`: {why}", case.name))?;
-        cases.push(Case { name: case.name, settings, given: given(case.given), expected });
+        check_settings(&settings, limits).map_err(wrong)?;
+        let given = given(case.given);
+        cases.push(Case { name: case.name, settings, given, memo: case.memo, expected, expected_memo });
     }
     check_cases(&cases, &fields)?;
-    Ok(Manifest { name, version, fields, states: Vec::new(), schema: 0, cases })
+    Ok(Manifest { name, version, fields, states: Vec::new(), schema: 0, memo, cases })
+}
+
+fn memo_plan(memo: suppressor_rule::Memo, limits: &Limits) -> Result<MemoPlan, Wrong> {
+    let most = limits.memo_bytes_max;
+    if memo.bytes_max == 0 || memo.bytes_max as usize > most {
+        return Err(format!("a memo of {} bytes, expected 1 to {}", memo.bytes_max, grouped(most as u64)));
+    }
+    let carry = match memo.carry {
+        suppressor_rule::Carry::Keep => Carry::Keep,
+        suppressor_rule::Carry::Reset => Carry::Reset,
+        suppressor_rule::Carry::Rekey => Carry::Rekey,
+    };
+    Ok(MemoPlan { version: memo.version, carry, bytes_max: memo.bytes_max })
+}
+
+/// A case may give more than the rule writes, as another version of it may have left.
+fn case_memo(bytes: &[u8], declared: bool, limits: &Limits) -> Result<(), Wrong> {
+    match bytes.len() {
+        0 => Ok(()),
+        _ if !declared => Err("has a memo, but the rule declares none".to_owned()),
+        len if len > limits.memo_bytes_max => {
+            Err(format!("a memo of {} bytes, limit {}", grouped(len as u64), grouped(limits.memo_bytes_max as u64)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Sorted settings: no name twice, and not too many.
@@ -141,43 +149,6 @@ fn identity(
         fields.push(field);
     }
     Ok((id.name, id.version, fields))
-}
-
-fn mapper_field(field: &Field) -> Result<(), Wrong> {
-    if let Some(path) = field.path.strip_prefix("data.") {
-        let plain = |part: &str| !part.is_empty() && !part.contains(char::is_control);
-        if path.split('.').all(plain) {
-            return Ok(());
-        }
-        return Err(format!("field `{}`: expected `data.` and a dotted path", field.path));
-    }
-    known_field(field, &SIGNAL, " or `data.` and a dotted path")
-}
-
-fn candidate_field(field: &Field) -> Result<(), Wrong> {
-    known_field(field, &CANDIDATE, "")
-}
-
-fn known_field(field: &Field, known: &[(&str, FieldKind)], or: &str) -> Result<(), Wrong> {
-    match known.iter().find(|(path, _)| *path == field.path) {
-        Some((_, kind)) if *kind == field.kind => Ok(()),
-        Some((path, kind)) => {
-            Err(format!("field `{path}` is declared as {}, but is {}", kind_name(field.kind), kind_name(*kind)))
-        }
-        None => {
-            let known: Vec<_> = known.iter().map(|(path, _)| format!("`{path}`")).collect();
-            Err(format!("no field `{}`; there are {}{or}", field.path, known.join(", ")))
-        }
-    }
-}
-
-fn kind_name(kind: FieldKind) -> &'static str {
-    match kind {
-        FieldKind::Text => "text",
-        FieldKind::Int => "an int",
-        FieldKind::Float => "a float",
-        FieldKind::Bool => "a bool",
-    }
 }
 
 fn states(declared: Vec<declaration::State>) -> Result<Vec<State>, Wrong> {

@@ -23,10 +23,8 @@
 
 use std::ops::Range;
 
-use crate::batch::part;
-use crate::bindings::columns as guest;
 use crate::failure::Budget;
-use crate::instance::{Caller, RowFailure, World};
+use crate::instance::{Caller, RowFailure, Rows, World};
 
 /// Good answers before batches that are cut in advance may be twice as long again.
 const ANSWERS_TO_GROW: u32 = 64;
@@ -59,37 +57,38 @@ impl Stride {
 
 impl<W: World> Caller<W> {
     /// One answer for each row of `batch`, whatever happens.
-    pub fn answer(&mut self, batch: &guest::Batch) -> W::Out {
-        self.stats.clear(batch.rows);
-        if batch.rows == 0 {
+    pub fn answer(&mut self, batch: &W::In) -> W::Out {
+        let rows = batch.rows();
+        self.stats.clear(rows);
+        if rows == 0 {
             return W::Out::default();
         }
         let mut work = Vec::new();
-        if batch.rows <= self.stride.rows_max {
-            let budget = Budget::for_rows(self.limits(), batch.rows);
+        if rows <= self.stride.rows_max {
+            let budget = Budget::for_rows(self.limits(), rows);
             if let Ok(out) = self.ask(batch, 0, budget) {
                 self.stride.succeeded();
                 return out;
             }
-            self.halve(&mut work, 0..batch.rows);
+            self.halve(&mut work, 0..rows);
         } else {
             let step = self.stride.rows_max;
-            let starts = (0..batch.rows).step_by(step as usize);
-            let ranges = starts.map(|s| s..s.saturating_add(step).min(batch.rows));
+            let starts = (0..rows).step_by(step as usize);
+            let ranges = starts.map(|s| s..s.saturating_add(step).min(rows));
             work.extend(ranges.collect::<Vec<_>>().into_iter().rev());
         }
         self.resolve(batch, work)
     }
 
     /// Answers the ranges in `work`, last first, cutting where they fail.
-    fn resolve(&mut self, batch: &guest::Batch, mut work: Vec<Range<u32>>) -> W::Out {
+    fn resolve(&mut self, batch: &W::In, mut work: Vec<Range<u32>>) -> W::Out {
         let mut out = W::Out::default();
         let mut longest = 0;
         let mut failed_ranges = 0u32;
         while let Some(range) = work.pop() {
             let start = range.start;
             let len = range.end - start;
-            let rows = part(batch, range.clone());
+            let rows = batch.part(range.clone());
             if len == 1 {
                 let one = self.answer_one(&rows, start);
                 W::append(&mut out, one);
@@ -112,7 +111,7 @@ impl<W: World> Caller<W> {
         }
         if self.stats.failures.is_empty() {
             // No row is at fault: there were too many for one call.
-            if failed_ranges > 0 || batch.rows <= self.stride.rows_max {
+            if failed_ranges > 0 || batch.rows() <= self.stride.rows_max {
                 self.stride.shrink_to(longest);
             } else {
                 self.stride.succeeded();
@@ -134,7 +133,7 @@ impl<W: World> Caller<W> {
 
     /// A row alone: on the instance at hand if there is one, then, before it is
     /// said to fail, on a fresh one.
-    fn answer_one(&mut self, row: &guest::Batch, at: u32) -> W::Out {
+    fn answer_one(&mut self, row: &W::In, at: u32) -> W::Out {
         if self.is_warm() {
             let budget = Budget::for_rows(self.limits(), 1);
             if let Ok(out) = self.ask(row, at, budget) {
@@ -146,7 +145,7 @@ impl<W: World> Caller<W> {
         match self.ask(row, at, budget) {
             Ok(out) => out,
             Err(failure) => {
-                let out = W::failed(&failure);
+                let out = W::failed(&failure, row);
                 self.stats.failures.push(RowFailure { row: at, failure });
                 out
             }

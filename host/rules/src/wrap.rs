@@ -12,20 +12,29 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve};
 
+use crate::contract::Version;
 use crate::error::LoadError;
 use crate::load::Kind;
 
-static CONTRACT: LazyLock<Result<(Resolve, PackageId), String>> = LazyLock::new(|| {
-    let mut resolve = Resolve::default();
-    let package =
-        resolve.push_str("rules.wit", include_str!("../../../wit/v0.1/rules.wit")).map_err(|e| format!("{e:#}"))?;
-    Ok((resolve, package))
-});
+type Parsed = LazyLock<Result<(Resolve, PackageId), String>>;
 
-/// Makes a component of a valid core module that exports the world of `kind`.
-pub(crate) fn wrap(module: &[u8], kind: Kind) -> Result<Vec<u8>, LoadError> {
+static V0_1: Parsed = LazyLock::new(|| parse(include_str!("../../../wit/v0.1/rules.wit")));
+static V0_2: Parsed = LazyLock::new(|| parse(include_str!("../../../wit/v0.2/rules.wit")));
+
+fn parse(wit: &str) -> Result<(Resolve, PackageId), String> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("rules.wit", wit).map_err(|e| format!("{e:#}"))?;
+    Ok((resolve, package))
+}
+
+/// Makes a component of a valid core module that exports the world of `kind` in `version`.
+pub(crate) fn wrap(module: &[u8], kind: Kind, version: Version) -> Result<Vec<u8>, LoadError> {
     let refused = |why: String| LoadError::Wrap(why);
-    let (resolve, package) = CONTRACT.as_ref().map_err(|e| refused(e.clone()))?;
+    let contract = match version {
+        Version::V0_1 => &V0_1,
+        Version::V0_2 => &V0_2,
+    };
+    let (resolve, package) = contract.as_ref().map_err(|e| refused(e.clone()))?;
     let world = match kind {
         Kind::Mapper => "mapper",
         Kind::Suppressor => "suppressor",

@@ -1,9 +1,9 @@
-//! The derives of `stillhouse-sdk`: `Signal`, `Candidate` and `States`.
+//! The derives of `stillhouse-sdk`: `Signal`, `Candidate`, `States` and `Memo`.
 
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Error, Fields, GenericParam, LitStr, Result, parse_macro_input};
+use syn::{Data, DeriveInput, Error, Fields, GenericParam, Ident, LitInt, LitStr, Result, parse_macro_input};
 
 /// The fields that a mapper reads. A field `pod` reads `data.pod`; `#[field("data.meta.name")]`
 /// names another path. Types: `&str`, `i64`, `f64`, `bool`, or an `Option` of one; a signal that
@@ -28,6 +28,16 @@ pub fn derive_candidate(input: TokenStream) -> TokenStream {
 pub fn derive_states(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     states(&input).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// What a suppressor remembers of an entity: a struct of numbers, `bool`s and arrays of them, which
+/// crosses as their bytes one after the other. `#[memo(version = 1)]` is its version;
+/// `#[memo(version = 2, carry = keep)]` also says what becomes of memos of another version: `reset`
+/// (if nothing is said), `keep` or `rekey`.
+#[proc_macro_derive(Memo, attributes(memo))]
+pub fn derive_memo(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    memo(&input).unwrap_or_else(Error::into_compile_error).into()
 }
 
 fn reader(input: &DeriveInput, prefix: &str) -> Result<Tokens> {
@@ -118,6 +128,58 @@ fn states(input: &DeriveInput) -> Result<Tokens> {
             #[inline]
             fn code(self) -> u8 {
                 match self { #(#arms),* }
+            }
+        }
+    })
+}
+
+fn memo(input: &DeriveInput) -> Result<Tokens> {
+    let name = &input.ident;
+    let fields = match &input.data {
+        Data::Struct(data) => match &data.fields {
+            Fields::Named(fields) if !fields.named.is_empty() => &fields.named,
+            _ => return Err(Error::new_spanned(name, "expected at least one field, and all with names")),
+        },
+        _ => return Err(Error::new_spanned(name, "expected a struct of what is remembered")),
+    };
+    let (mut version, mut carry) = (None, format_ident!("Reset"));
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("memo")) {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("version") {
+                version = Some(meta.value()?.parse::<LitInt>()?.base10_parse::<u32>()?);
+            } else if meta.path.is_ident("carry") {
+                let wanted: Ident = meta.value()?.parse()?;
+                carry = match wanted.to_string().as_str() {
+                    "keep" => format_ident!("Keep"),
+                    "reset" => format_ident!("Reset"),
+                    "rekey" => format_ident!("Rekey"),
+                    _ => return Err(Error::new_spanned(wanted, "expected `keep`, `reset` or `rekey`")),
+                };
+            } else {
+                return Err(meta.error("expected `version` or `carry`"));
+            }
+            Ok(())
+        })?;
+    }
+    let version = version.ok_or_else(|| Error::new_spanned(name, "expected `#[memo(version = 1)]`"))?;
+    let idents: Vec<_> = fields.iter().map(|field| &field.ident).collect();
+    let types: Vec<_> = fields.iter().map(|field| &field.ty).collect();
+    Ok(quote! {
+        impl ::stillhouse_sdk::memo::Memo for #name {
+            const VERSION: u32 = #version;
+            const CARRY: ::stillhouse_sdk::memo::Carry = ::stillhouse_sdk::memo::Carry::#carry;
+            const BYTES_MAX: u32 = 0 #(+ <#types as ::stillhouse_sdk::memo::Fixed>::BYTES as u32)*;
+
+            fn read(bytes: &[u8]) -> ::core::option::Option<Self> {
+                if bytes.len() != Self::BYTES_MAX as usize {
+                    return ::core::option::Option::None;
+                }
+                let mut rest = bytes;
+                ::core::option::Option::Some(Self { #(#idents: ::stillhouse_sdk::memo::take(&mut rest)),* })
+            }
+
+            fn write(&self, out: &mut ::std::vec::Vec<u8>) {
+                #(::stillhouse_sdk::memo::Fixed::put(&self.#idents, out);)*
             }
         }
     })

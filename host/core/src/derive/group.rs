@@ -35,10 +35,11 @@ impl By {
         }
     }
 
-    /// The group, at `time_us`, of what [`By::part`] gave.
+    /// The group, for an event of `time_us`, of what [`By::part`] gave. Whether a timer or a signal made
+    /// the event is not known here, so tables that came at a watermark count after it for both.
     pub(crate) fn group<'a>(&self, part: &'a str, tables: &'a Tables, time_us: i64) -> &'a str {
         match self {
-            Self::Table { name, column } => tables.get(name, part, column, time_us).unwrap_or(part),
+            Self::Table { name, column } => tables.get(name, part, column, time_us.saturating_sub(1)).unwrap_or(part),
             _ => part,
         }
     }

@@ -2,8 +2,9 @@
 //! of the last one and a quiet time after it.
 //!
 //! An entity joins when it is told to be in a problem state, or to flap, with at least the least
-//! severity; it has recovered when neither is so any more. An occurrence is over at once. An entity
-//! in trouble stays in the group that it joined, whatever a table says of it meanwhile.
+//! severity, or when a window of it opens; it has recovered when none of this is so any more. An
+//! occurrence, and a window that is told only when it closes, is over at once. An entity in trouble
+//! stays in the group that it joined, whatever a table says of it meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::told::Told;
 use crate::event::{
     Derived, Event, Incident as Data, IncidentCounts, Member as MemberView, Time, id_of, severity_name,
 };
-use crate::plan::{Mode, Plan};
+use crate::plan::{Mode, Plan, TypePlan};
 use crate::rule::Condition;
 use crate::table::Tables;
 
@@ -111,14 +112,15 @@ enum Says {
 
 impl Says {
     fn of(told: &Told<'_>, incident: &IncidentPlan, plan: &Plan) -> Option<Self> {
-        let change = told.change?;
+        let (_, condition) = told.state?;
         let counts = told.severity >= incident.min_severity;
-        let occurs = || plan.types.iter().any(|of_type| of_type.name == told.of && of_type.mode == Mode::Occurrence);
+        let occurs = |of: &TypePlan| of.name == told.of && of.mode == Mode::Occurrence;
+        let at_once = told.at_once || plan.types.iter().any(occurs);
         Some(match told.kind {
             "flapping.started" if counts => Self::Flaps,
             "flapping.started" | "flapping.stopped" => Self::Calm,
-            _ if change.to.condition != Condition::Problem || !counts => Self::Healthy,
-            _ if occurs() => Self::Occurred,
+            _ if !counts || condition != Condition::Problem && !told.at_once => Self::Healthy,
+            _ if at_once => Self::Occurred,
             _ => Self::Problem,
         })
     }
@@ -228,7 +230,7 @@ impl Incident {
             Member { joined, since_us: told.since_us, ..Member::default() }
         });
         let before = member.in_trouble();
-        let to = told.change.map_or("", |change| &change.to.state);
+        let to = told.state.map_or("", |(state, _)| state);
         match says {
             Says::Problem => (member.problem, member.stands) = (true, to.into()),
             Says::Occurred | Says::Healthy => member.problem = false,
@@ -253,7 +255,7 @@ impl Incident {
         }
         if !now {
             // Flapping ends when it is told to end; a state, when the next one began.
-            let ended_us = if matches!(says, Says::Calm) { told.time_us } else { told.since_us };
+            let ended_us = if matches!(says, Says::Calm) { told.time_us } else { told.until_us };
             member.ended_us = ended_us;
             self.ended_us = self.ended_us.max(ended_us);
             self.changed |= before;

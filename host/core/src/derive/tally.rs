@@ -46,15 +46,18 @@ pub struct Tally {
     /// Event time of the first observation.
     pub(crate) first_us: Option<i64>,
     pub(crate) tallied: Vec<Tallied>,
+    /// The state that the entity took the last observation for; a level decides it anew.
+    pub(crate) state: Option<u8>,
     index: HashTable<u32>,
 }
 
 impl Tally {
-    /// Counts an observation. A state that is neither healthy nor a problem is not counted.
+    /// Counts the last observation. A state that is neither healthy nor a problem is not counted.
     pub(crate) fn add(&mut self, objectives: &[ObjectivePlan], types: &[TypePlan], block: &Block, row: &Row) {
         self.first_us.get_or_insert(row.time_us);
+        let Some(state) = self.state.take() else { return };
         for (objective, plan) in objectives.iter().enumerate().filter(|(_, plan)| plan.signal_type == row.signal_type) {
-            let count = match types[row.signal_type as usize].condition(row.state) {
+            let count = match types[row.signal_type as usize].condition(state) {
                 Condition::Healthy => Count { good: 1, bad: 0 },
                 Condition::Problem => Count { good: 0, bad: 1 },
                 Condition::Gone => continue,

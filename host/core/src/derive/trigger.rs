@@ -61,7 +61,7 @@ impl TriggerPlan {
         let any = |names: &[Box<str>], name: &str| names.is_empty() || names.iter().any(|known| **known == *name);
         *self.on == *told.kind
             && any(&self.of, told.of)
-            && told.change.is_none_or(|change| any(&self.to, &change.to.state))
+            && told.state.is_none_or(|(state, _)| any(&self.to, state))
             && told.severity >= self.min_severity
             && self.key.as_ref().is_none_or(|key| key.matches(told.key))
     }

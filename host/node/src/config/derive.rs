@@ -77,7 +77,7 @@ pub struct BurnRate {
 pub struct Trigger {
     /// The kind of event.
     on: Spanned<String>,
-    /// The signal types; for state changes and flapping.
+    /// The signal types; for state changes, flapping and windows.
     signals: Option<Spanned<Vec<Spanned<String>>>>,
     /// The incidents; for incidents.
     incidents: Option<Spanned<Vec<Spanned<String>>>>,
@@ -280,7 +280,7 @@ impl Trigger {
         let incidents: Vec<&str> = config.plan.incidents.iter().map(|plan| &*plan.name).collect();
         let objectives: Vec<&str> = config.plan.objectives.iter().map(|plan| &*plan.name).collect();
         let lists = [
-            ("signals", self.signals, types, "signal type", ["state", "flapping"].contains(&about)),
+            ("signals", self.signals, types, "signal type", ["state", "flapping", "window"].contains(&about)),
             ("incidents", self.incidents, &incidents, "incident", about == "incident"),
             ("objectives", self.objectives, &objectives, "objective", about == "burn"),
         ];

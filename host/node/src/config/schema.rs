@@ -6,8 +6,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::config::confirm::Confirm;
 use crate::config::derive;
 use crate::config::duration::Duration;
+use crate::config::flapping::Flapping;
+use crate::config::flood::Flood;
+use crate::config::inhibit::Inhibit;
+use crate::config::maintenance::Maintenance;
+use crate::config::window::Window;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -22,6 +28,11 @@ pub struct File {
     /// `[[input]]`, in order; the first whose `files` match reads an input.
     #[serde(default)]
     pub input: Vec<Input>,
+    /// `[inhibit]`
+    pub inhibit: Option<Inhibit>,
+    /// `[[maintenance]]`
+    #[serde(default)]
+    pub maintenance: Vec<Maintenance>,
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
@@ -160,7 +171,7 @@ pub struct Signal {
     pub suppressor: Option<Spanned<String>>,
     /// What the suppressor is told.
     pub suppressor_settings: Option<Spanned<BTreeMap<String, Setting>>>,
-    /// States that last (default), or occurrences.
+    /// States that last (default), occurrences, or windows.
     #[serde(default)]
     pub mode: Mode,
     /// How long a new state must last, unless it ends a problem (0s).
@@ -169,16 +180,31 @@ pub struct Signal {
     pub hold_open: Option<Spanned<Duration>>,
     /// A problem that is not observed again for this long is over.
     pub clear_after: Option<Spanned<ClearAfter>>,
-    /// A healthy entity that is silent for this long is forgotten (30d).
+    /// A known entity that is not observed for this long is in the state `silent`, a problem; for
+    /// sources that speak again and again. Not with `clear_after`.
+    pub silent_after: Option<Spanned<Duration>>,
+    /// A healthy or silent entity that is not observed for this long is forgotten (30d).
     pub forget_after: Option<Spanned<Duration>>,
+    /// A problem that this many sources report (2 to 32) is not held back, whatever would hold it.
+    pub spread: Option<Spanned<u64>>,
     /// No event is held back for longer (1d).
     pub suppress_max: Option<Spanned<Duration>>,
     /// Events of at least this severity are never held back (critical).
     pub never_suppress: Option<Spanned<Severity>>,
     /// Deduplication by fingerprint.
     pub dedupe: Option<Spanned<Dedupe>>,
+    /// What must be observed before a problem is believed.
+    pub confirm: Option<Spanned<Confirm>>,
+    /// Bounds on a number that decide the state.
+    pub level: Option<Spanned<super::level::Level>>,
     /// Flap detection.
     pub flapping: Option<Spanned<Flapping>>,
+    /// How many events may leave at a time.
+    pub flood: Option<Spanned<Flood>>,
+    /// Whether it takes part in `[inhibit]`.
+    pub inhibit: Option<Spanned<bool>>,
+    /// What falls together, for `mode = "window"`.
+    pub window: Option<Spanned<Window>>,
 }
 
 /// A setting of a rule; it reaches the rule as text.
@@ -215,6 +241,19 @@ pub enum Mode {
     State,
     /// Every observation that survives deduplication is an event.
     Occurrence,
+    /// Problems that fall together are one event.
+    Window,
+}
+
+impl Mode {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Occurrence => "occurrence",
+            Self::Window => "window",
+        }
+    }
 }
 
 /// `clear_after`: for all problem states, or by name.
@@ -261,16 +300,4 @@ pub enum Against {
     Any,
     /// The last one only.
     Last,
-}
-
-/// `flapping`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Flapping {
-    /// Starts at this score, in percent.
-    pub high: f64,
-    /// Stops at this score, in percent.
-    pub low: f64,
-    /// Stops after this silence, for sources that speak only of changes.
-    pub quiet: Option<Duration>,
 }

@@ -138,7 +138,10 @@ impl Decoder {
                 "source" if !cloud_events => self.constants.push((slot, self.source_name.clone())),
                 path if cloud_events => self.projection.want(path, slot),
                 // What other records call `subject` is the subject, unless another path is configured.
-                "subject" => self.projection.want("subject", slot),
+                "subject" => match from_file("data.subject") {
+                    Some(value) => self.constants.push((slot, value)),
+                    None => self.projection.want("subject", slot),
+                },
                 path => match (from_file(path), path.strip_prefix("data.")) {
                     (Some(value), _) => self.constants.push((slot, value)),
                     (None, Some(path)) => self.projection.want(path, slot),

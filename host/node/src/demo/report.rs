@@ -25,16 +25,18 @@ impl Paint {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn bold(self, text: &str) -> String {
+    /// Bold.
+    pub fn bold(self, text: &str) -> String {
         self.with("1", text)
     }
 
-    fn dim(self, text: &str) -> String {
+    /// Dim.
+    pub fn dim(self, text: &str) -> String {
         self.with("2", text)
     }
 
     /// Green if it is as it should be, else red.
-    fn judged(self, good: bool, text: &str) -> String {
+    pub fn judged(self, good: bool, text: &str) -> String {
         self.with(if good { "32" } else { "1;31" }, text)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use stillhouse_rules::{Answer, EngineConfig, Kind, Limits, LoadError, RuleEngine};
 
 use crate::engine;
-use crate::wat_rule::{IMPURE, WatRule, embed};
+use crate::wat_rule::{IMPURE, NEW, WatRule, embed};
 
 fn refused(file: &[u8]) -> String {
     engine().load(file).unwrap_err().to_string()
@@ -82,17 +82,17 @@ fn an_import_is_named_with_its_fix() {
     assert_eq!(
         import("wasi_snapshot_preview1", "fd_write"),
         "imports `wasi_snapshot_preview1.fd_write`, and a rule may import nothing but \
-         `stillhouse:rules/log@0.1.0`: build for wasm32-unknown-unknown, not wasm32-wasip1"
+         `stillhouse:rules/log`: build for wasm32-unknown-unknown, not wasm32-wasip1"
     );
     assert!(import("__wbindgen_placeholder__", "f").contains("`js` or `wasmbind` feature"));
     assert!(import("env", "memcpy").contains("no function of C"));
-    assert!(import("stillhouse:rules/log@0.9.0", "log").contains("version 0.1.0"));
+    assert!(import("stillhouse:rules/log@0.9.0", "log").contains("version 0.2 (or 0.1)"));
     assert!(import("elsewhere", "f").contains("no clock, no randomness"));
     let component = "(component (import \"wasi:clocks/wall-clock@0.2.0\" (instance (export \"now\" (func)))))";
     assert_eq!(
         refused(&module(component)),
         "imports `wasi:clocks/wall-clock@0.2.0`, and a rule may import nothing but \
-         `stillhouse:rules/log@0.1.0`: build for wasm32-unknown-unknown, not wasm32-wasip2; for \
+         `stillhouse:rules/log`: build for wasm32-unknown-unknown, not wasm32-wasip2; for \
          another language, switch its WASI features off"
     );
 }
@@ -109,19 +109,26 @@ fn an_interface_of_types_alone_may_be_imported() {
 fn wrong_exports_are_named() {
     assert_eq!(
         refused(&module("(module)")),
-        "wrong exports: expected `stillhouse:rules/mapper-rule@0.1.0` or \
-         `stillhouse:rules/suppressor-rule@0.1.0`, got none; is the SDK's macro for the rule missing?"
+        "wrong exports: expected `stillhouse:rules/mapper-rule@0.2.0` or \
+         `stillhouse:rules/suppressor-rule@0.2.0`, got none; is the SDK's macro for the rule missing?"
     );
     let other = "(component
-        (instance $i) (export \"stillhouse:rules/mapper-rule@0.2.0\" (instance $i)))";
-    assert!(refused(&module(other)).contains("got `stillhouse:rules/mapper-rule@0.2.0`; build with"));
+        (instance $i) (export \"stillhouse:rules/mapper-rule@0.3.0\" (instance $i)))";
+    assert!(refused(&module(other)).contains("got `stillhouse:rules/mapper-rule@0.3.0`; build with"));
     let empty = "(component
         (instance $i) (export \"stillhouse:rules/mapper-rule@0.1.0\" (instance $i)))";
     assert!(refused(&module(empty)).starts_with("wrong exports: "));
     // What a module says of its types does not count, only what it exports.
     let mut bare = module("(module)");
-    embed(&mut bare, "mapper");
+    embed(&mut bare, "mapper", NEW);
     assert!(refused(&bare).starts_with("wrong exports: "));
+    let both = "(component (instance $i) (export \"stillhouse:rules/mapper-rule@0.2.0\" (instance $i))
+        (instance $j) (export \"stillhouse:rules/mapper-rule@0.1.0\" (instance $j)))";
+    assert_eq!(
+        refused(&module(both)),
+        "wrong exports: it is `stillhouse:rules/mapper-rule@0.2.0` and `stillhouse:rules/mapper-rule@0.1.0` at once; \
+         build one rule for each"
+    );
     let odd = "(module (func (export \"stillhouse:rules/mapper-rule@0.1.0#map\")))";
     assert!(refused(&module(odd)).starts_with("cannot wrap the module as a component: "));
 }
@@ -203,8 +210,8 @@ fn a_manifest_must_be_sound() {
     );
     assert_eq!(
         refused_rule(WatRule { field: "subjetc", ..WatRule::default() }),
-        "manifest: no field `subjetc`; there are `id`, `source`, `type`, `subject`, `time`, `data` \
-         or `data.` and a dotted path"
+        "manifest: no field `subjetc`; there are `id`, `source`, `type`, `subject`, `time`, `data`, \
+         `data.` and a dotted path, or `table.NAME[FIELD].COLUMN`"
     );
     assert_eq!(
         refused_rule(WatRule { field: "data..x", ..WatRule::default() }),
@@ -231,7 +238,7 @@ fn cases_must_pass_and_answers_be_pure() {
         refused_rule(WatRule { case: (IMPURE, "up"), ..WatRule::default() }),
         "not pure: the case `the one case` is answered with observed state `up`, severity 0, key \
          `i` in one batch with the others, but with observed state `down`, severity 0, key `i` in \
-         the same batch again; an answer may depend on the signal and the settings only"
+         the same batch again; an answer may depend on the row, its memo and the settings only"
     );
 }
 

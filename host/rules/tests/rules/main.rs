@@ -3,7 +3,10 @@
 
 mod cache;
 mod load;
+mod memo;
 mod poison;
+mod versions;
+mod wat_judge;
 mod wat_rule;
 
 use stillhouse_rules::{EngineConfig, RuleEngine};

@@ -1,7 +1,7 @@
 ;; A mapper by hand; see wat_rule.rs, which fills in what begins with an at sign.
 (module
   @imports
-  (import "stillhouse:rules/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+  (import "stillhouse:rules/log@@contract" "log" (func $log (param i32 i32 i32)))
   (memory (export "memory") 4)
   (global $heap (mut i32) (i32.const 65536))
   (global $turn (mut i32) (i32.const 0))
@@ -22,10 +22,10 @@
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (call $alloc (local.get 3)))
 
-  (func (export "stillhouse:rules/mapper-rule@0.1.0#describe") (result i32)
+  (func (export "stillhouse:rules/mapper-rule@@contract#describe") (result i32)
     @describe)
 
-  (func (export "stillhouse:rules/mapper-rule@0.1.0#configure") (param i32 i32) (result i32)
+  (func (export "stillhouse:rules/mapper-rule@@contract#configure") (param i32 i32) (result i32)
     (i32.const @configured))
 
   (func $recurse (param $n i32) (result i32)
@@ -42,10 +42,10 @@
       (local.set $n (i32.sub (local.get $n) (i32.const 1)))
       (br_if $again (local.get $n))))
 
-  (func (export "cabi_post_stillhouse:rules/mapper-rule@0.1.0#map") (param i32)
+  (func (export "cabi_post_stillhouse:rules/mapper-rule@@contract#map") (param i32)
     (global.set $heap (i32.const 65536)))
 
-  (func (export "stillhouse:rules/mapper-rule@0.1.0#map")
+  (func (export "stillhouse:rules/mapper-rule@@contract#map")
       (param $rows i32) (param $columns i32) (param $count i32) (result i32)
     (local $offsets i32) (local $data i32) (local $row i32) (local $c i32)
     (local $outcome i32) (local $state i32) (local $severity i32)

@@ -1,8 +1,6 @@
 //! A mapper written by hand, that does something bad for each letter that a
 //! signal's subject may begin with.
 
-use std::sync::LazyLock;
-
 use wit_parser::Resolve;
 
 /// What `map` does, by the first letter of the subject; any other letter is
@@ -24,8 +22,14 @@ pub const IMPURE: &str = "i";
 /// Logs far more lines than allowed, and is observed.
 pub const CHATTY: &str = "v";
 
+/// The versions of the contract.
+pub const OLD: &str = "0.1.0";
+pub const NEW: &str = "0.2.0";
+
 /// The parts that a test may change.
 pub struct WatRule {
+    /// The version of the contract.
+    pub contract: &'static str,
     pub name: &'static str,
     pub version: &'static str,
     pub field: &'static str,
@@ -43,6 +47,7 @@ pub struct WatRule {
 impl Default for WatRule {
     fn default() -> Self {
         Self {
+            contract: NEW,
             name: "by-hand",
             version: "1.2.3",
             field: "subject",
@@ -56,12 +61,13 @@ impl Default for WatRule {
 }
 
 /// Data of the module: texts and records, one after the other.
-struct Data {
+#[derive(Default)]
+pub struct Data {
     bytes: Vec<u8>,
 }
 
 impl Data {
-    const BASE: u32 = 1024;
+    pub const BASE: u32 = 1024;
 
     fn put(&mut self, bytes: &[u8]) -> u32 {
         while !self.bytes.len().is_multiple_of(8) {
@@ -73,33 +79,29 @@ impl Data {
     }
 
     /// A list: pointer and length.
-    fn text(&mut self, text: &str) -> [u32; 2] {
+    pub fn text(&mut self, text: &str) -> [u32; 2] {
         [self.put(text.as_bytes()), text.len() as u32]
     }
 
-    fn record(&mut self, words: &[u32]) -> u32 {
+    pub fn record(&mut self, words: &[u32]) -> u32 {
         let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
         self.put(&bytes)
     }
 
-    fn escaped(&self) -> String {
+    pub fn escaped(&self) -> String {
         self.bytes.iter().map(|b| format!("\\{b:02x}")).collect()
     }
 }
 
-static CONTRACT: LazyLock<(Resolve, wit_parser::PackageId)> = LazyLock::new(|| {
+/// Adds the component type of a world of this version of the contract to a core module.
+pub fn embed(module: &mut Vec<u8>, world: &str, contract: &str) {
     let mut resolve = Resolve::default();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit/v0.1");
+    let folder = contract.strip_suffix(".0").expect("a version");
+    let path = format!("{}/../../wit/v{folder}", env!("CARGO_MANIFEST_DIR"));
     let (package, _) = resolve.push_path(path).unwrap();
-    (resolve, package)
-});
-
-/// Adds the component type of a world of the contract to a core module.
-pub fn embed(module: &mut Vec<u8>, world: &str) {
-    let (resolve, package) = &*CONTRACT;
-    let world = resolve.select_world(&[*package], Some(world)).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     let utf8 = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(module, resolve, world, utf8).unwrap();
+    wit_component::embed_component_metadata(module, &resolve, world, utf8).unwrap();
 }
 
 impl WatRule {
@@ -107,12 +109,12 @@ impl WatRule {
     pub fn build(&self) -> Vec<u8> {
         let text = self.text();
         let mut module = wat::parse_str(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-        embed(&mut module, "mapper");
+        embed(&mut module, "mapper", self.contract);
         module
     }
 
     fn text(&self) -> String {
-        let mut data = Data { bytes: Vec::new() };
+        let mut data = Data::default();
         let manifest = self.manifest(&mut data);
         let configured = match self.refuses {
             None => data.record(&[0, 0, 0]),
@@ -129,6 +131,7 @@ impl WatRule {
             None => format!("i32.const {manifest}"),
         };
         include_str!("mapper.wat")
+            .replace("@contract", self.contract)
             .replace("@imports", self.imports)
             .replace("@items", self.items)
             .replace("@describe", &describe)

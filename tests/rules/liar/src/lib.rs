@@ -1,14 +1,29 @@
-//! A mapper for tests, written against the contract by hand: where a row of the batch says `lie` in
+//! A mapper for tests, written by hand against version 0.1 of the contract: where a row of the batch says `lie` in
 //! `data.do`, the answer for the whole batch is wrong in the way that the setting `trick` names.
 //!
 //! Its description goes wrong, too, if the bytes of [`MOOD`] are changed in the file.
 
-use stillhouse_sdk::bindings::mapper::exports::stillhouse::rules::mapper_rule as contract;
+use stillhouse_sdk::bindings::mapper::exports::stillhouse::rules::mapper_rule as newest;
 use stillhouse_sdk::columns::Batch;
 use stillhouse_sdk::mapping;
 use stillhouse_sdk::prelude::*;
 
+use bindings::exports::stillhouse::rules::mapper_rule as contract;
 use contract::Observations;
+
+// The generated code is not ours to document or to lint.
+#[allow(missing_docs, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../wit/v0.1",
+        world: "mapper",
+        with: {
+            "stillhouse:rules/columns@0.1.0": stillhouse_sdk::columns,
+            "stillhouse:rules/declaration@0.1.0": stillhouse_sdk::declaration,
+            "stillhouse:rules/log@0.1.0": generate,
+        },
+    });
+}
 
 #[derive(Signal)]
 struct Claim<'a> {
@@ -99,7 +114,8 @@ fn replace_key(answer: &mut Observations, start: usize, end: usize, key: &[u8]) 
 
 /// The answer for a batch.
 pub fn answer(batch: &Batch, trick: &str) -> Observations {
-    let mut answer = mapping::map_rows(batch, map);
+    let newest::Observations { outcome, state, severity, key, value, reason } = mapping::map_rows(batch, map);
+    let mut answer = Observations { outcome, state, severity, key, value, reason };
     let spans = answer.key.offsets.windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
     let lies: Vec<usize> = spans
         .enumerate()
@@ -115,6 +131,16 @@ pub fn answer(batch: &Batch, trick: &str) -> Observations {
 
 /// The rule's declaration, as its mood is.
 pub fn describe() -> contract::Manifest {
+    let newest::Manifest { identity, schema, states, cases } = manifest();
+    let old = |case: newest::MapperCase| {
+        let newest::Expected { outcome, state, severity, key, value, reason } = case.expected;
+        let expected = contract::Expected { outcome, state, severity, key, value, reason };
+        contract::MapperCase { name: case.name, given: case.given, expected }
+    };
+    contract::Manifest { identity, schema, states, cases: cases.into_iter().map(old).collect() }
+}
+
+fn manifest() -> newest::Manifest {
     // SAFETY: reads a static through a reference; volatile, as its bytes may be changed in the file.
     #[allow(unsafe_code)]
     let mood = unsafe { std::ptr::read_volatile(&MOOD) };
@@ -132,7 +158,9 @@ pub fn describe() -> contract::Manifest {
     }
 }
 
+// What `export!` makes of the generated code calls through raw pointers.
 #[cfg(target_arch = "wasm32")]
+#[allow(unsafe_code)]
 mod exported {
     use std::sync::OnceLock;
 
@@ -142,7 +170,11 @@ mod exported {
 
     impl contract::Guest for Rule {
         fn describe() -> contract::Manifest {
-            stillhouse_sdk::tell_panics();
+            // The SDK's own hook speaks to the log of the newest version.
+            std::panic::set_hook(Box::new(|panic| {
+                use super::bindings::stillhouse::rules::log::{Level, log};
+                log(Level::Fatal, &panic.to_string());
+            }));
             super::describe()
         }
         fn configure(settings: Vec<(String, String)>) -> Result<(), String> {
@@ -153,5 +185,5 @@ mod exported {
             super::answer(&batch, TRICK.get().map_or("", String::as_str))
         }
     }
-    stillhouse_sdk::bindings::mapper::export_mapper!(Rule with_types_in stillhouse_sdk::bindings::mapper);
+    super::bindings::export!(Rule with_types_in super::bindings);
 }
