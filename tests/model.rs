@@ -188,6 +188,7 @@ pub fn signal_of(data: &Data) -> Option<&str> {
         Data::DeadLetter(dead) => dead.signal.as_deref(),
         Data::Flood(flood) => Some(&flood.signal),
         Data::Correction(correction) => Some(&correction.signal),
+        Data::Derived(_) => None,
     }
 }
 
@@ -230,6 +231,7 @@ pub fn record_of(event: &Event) -> Record {
         Data::Suppressed(suppressed) => {
             record.signal = signal_of(&suppressed.candidate).map(Into::into);
         }
+        Data::Derived(_) => {}
         Data::Window(windowed) => {
             record.signal = Some(windowed.signal.to_string());
             record.since_us = Some(windowed.window.start.0);

@@ -9,6 +9,8 @@ use stillhouse_core::rule::{Judge, NoJudge};
 use stillhouse_core::table::Table;
 use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
 
+use crate::derive_told::tell_derived;
+
 /// One signal, mapped.
 #[derive(Clone, Debug)]
 pub struct Signal {
@@ -231,6 +233,7 @@ fn tell_data(data: &Data) -> String {
         }
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
+        Data::Derived(derived) => tell_derived(derived),
     }
 }
 

@@ -11,6 +11,7 @@ use self::confirm::Confirmed;
 use self::flap::Flap;
 use self::spread::Spread;
 use crate::dedupe::Seen;
+use crate::derive::Tally;
 use crate::evidence::Evidence;
 use crate::ledger::Ledger;
 use crate::level::Level;
@@ -160,6 +161,8 @@ pub struct Effects {
     pub uncorrected: u64,
     /// What was settled.
     pub ledger: Ledger,
+    /// What was counted for objectives.
+    pub tally: Tally,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -355,6 +358,7 @@ impl Entity {
             }
             seen = &levelled;
         }
+        out.tally.state = Some(seen.state);
         self.seen_us = seen.time_us;
         if plan.condition(seen.state) == Condition::Problem {
             self.problem_us = seen.time_us;

@@ -1,10 +1,14 @@
 //! What leaves: distilled events, and the record of what did not. CloudEvents 1.0 as JSON.
 
+mod derived;
+
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::rule::RuleId;
+use crate::rule::{Condition, RuleId};
+
+pub use derived::{Breaker, Burn, BurnWindow, Cause, Derived, Incident, IncidentCounts, Member, Sli, Trigger};
 
 /// How much of a signal a late event or a dead letter shows.
 pub const RAW_BYTES_MAX: usize = 4096;
@@ -49,6 +53,8 @@ pub enum Data {
     Late(Box<Late>),
     /// Of `stillhouse.dead-letter`.
     DeadLetter(Box<DeadLetter>),
+    /// Of what is made of other events.
+    Derived(Box<Derived>),
 }
 
 /// A distilled change of an entity.
@@ -89,6 +95,9 @@ pub struct StateView {
     /// What tells it apart from the same state with another value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Box<str>>,
+    /// What it means to be in it; not shown.
+    #[serde(skip)]
+    pub condition: Condition,
 }
 
 /// How many signals an event stands for.

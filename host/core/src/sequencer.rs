@@ -37,6 +37,8 @@ pub struct Bounds {
     pub forced: u64,
     /// How often ids were forgotten before their window had passed.
     pub ids_forgotten: u64,
+    /// How often an entity could not become a member of an incident because there were too many.
+    pub untracked: u64,
     /// How many memos of suppressors were forgotten because there were too many.
     pub memos_forgotten: u64,
     /// How many changes of entities were forgotten before suppressors could count them.

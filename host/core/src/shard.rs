@@ -9,7 +9,7 @@ use crate::block::{Block, Row, key_hash};
 use crate::entity::{Effects, Entity, Observation};
 use crate::order::{OrderBuffer, Place, Released};
 use crate::past::Past;
-use crate::plan::TypePlan;
+use crate::plan::{Plan, TypePlan};
 use crate::slab::Slab;
 use crate::timers::Timers;
 
@@ -46,9 +46,16 @@ impl Shard {
     }
 
     /// Processes all that `progress` allows.
-    pub fn advance(&mut self, types: &[TypePlan], progress: Progress) {
+    pub fn advance(&mut self, plan: &Plan, progress: Progress) {
+        let types = &plan.types;
         let mut order = std::mem::take(&mut self.order);
-        order.release(progress.before_us, |released| self.observe(types, released));
+        order.release(progress.before_us, |released| {
+            let Released { block, row, late_at_us, .. } = released;
+            self.observe(types, released);
+            if late_at_us.is_none() {
+                self.effects.tally.add(&plan.derive.objectives, types, block, row);
+            }
+        });
         self.order = order;
         while let Some((_, index)) = self.timers.pop(progress.timers_us, |index| self.entities[index].armed_us) {
             let entity = &mut self.entities[index];

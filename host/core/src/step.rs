@@ -133,7 +133,7 @@ impl Core {
         }
         let progress = self.progress(ended);
         let plan = Arc::clone(&self.plan);
-        run(&mut self.shards, &|shard| shard.advance(&plan.types, progress));
+        run(&mut self.shards, &|shard| shard.advance(&plan, progress));
         self.let_out(progress, judge, out);
     }
 
@@ -194,14 +194,16 @@ impl Core {
 
     /// Lets out, in total order, what can no longer be preceded by anything.
     fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
-        let (mut candidates, mut corrections) = (Vec::new(), Vec::new());
+        let (mut candidates, mut corrections, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
         for shard in &mut self.shards {
             let effects = shard.take_effects();
             self.ledger.add(&effects.ledger);
             self.uncorrected += effects.uncorrected;
             candidates.extend(effects.candidates);
             corrections.extend(effects.corrections);
+            tallies.push(effects.tally);
         }
+        self.derive.count(tallies);
         // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
         candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
         corrections.sort_by_key(|correction| (correction.time_us, correction.position));
@@ -227,7 +229,8 @@ impl Core {
         release(&mut self.waiting, end, &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
         exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
-        self.tables.forget(progress.timers_us);
+        // Derived events ask for the tables before their own time.
+        self.tables.forget(progress.timers_us.saturating_sub(1));
     }
 
     fn late(&self, block: &Block, row: &Row, watermark_us: i64) -> Event {
@@ -290,7 +293,8 @@ impl Core {
     /// What happened at a bound so far.
     pub fn bounds(&self) -> Bounds {
         let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
-        Bounds { memos_forgotten, changes_forgotten, uncorrected: self.uncorrected, ..self.sequencer.bounds() }
+        let (untracked, uncorrected) = (self.derive.untracked(), self.uncorrected);
+        Bounds { memos_forgotten, changes_forgotten, untracked, uncorrected, ..self.sequencer.bounds() }
     }
 }
 

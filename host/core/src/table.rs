@@ -1,6 +1,5 @@
 //! Enrichment tables: what is known of a key beside its signals, such as which service a node
-//! belongs to. A new version counts from the watermark at which it came, for whatever is decided at
-//! that event time or later.
+//! belongs to. A new version counts for whatever is decided after the watermark at which it came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

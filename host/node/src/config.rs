@@ -5,6 +5,7 @@
 
 pub mod confirm;
 mod correct;
+pub mod derive;
 pub mod duration;
 pub mod flapping;
 mod flood;
@@ -72,6 +73,8 @@ pub struct Config {
     pub inputs: Vec<InputConfig>,
     /// The signal types, by name.
     pub signals: Vec<SignalConfig>,
+    /// What is made of distilled events.
+    pub derive: derive::DeriveConfig,
     /// Who is quiet while its parent has a problem.
     pub inhibit: Option<InhibitPlan>,
     /// When maintenance is.
@@ -179,6 +182,7 @@ impl Config {
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
         let inputs = inputs.collect::<Result<_, _>>()?;
+        let derive = derive::DeriveConfig::check(file.incident, file.objective, file.trigger, &names)?;
         let base = path.parent().unwrap_or(Path::new("."));
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
@@ -190,6 +194,7 @@ impl Config {
             order: order(file.order)?,
             inputs,
             signals,
+            derive,
             inhibit: file.inhibit.as_ref().map(inhibit::check).transpose()?,
             maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),

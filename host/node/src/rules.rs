@@ -79,13 +79,14 @@ impl RuleSet {
             .map(|(signal, rules)| signal.plan(rules.mapper.0.id(), rules.mapper.0.states()))
             .collect();
         let types = types.map_err(|refusal| config.error(refusal))?;
+        let derive = config.derive.plan(&types).map_err(|refusal| config.error(refusal))?;
         Ok(Plan {
             order: config.order.clone(),
             types,
             inhibit: config.inhibit.clone(),
             maintenance: config.maintenance.clone(),
+            derive,
             config_digest: config.digest.clone(),
-            ..Plan::default()
         })
     }
 

@@ -135,6 +135,14 @@ impl fmt::Display for Summary {
                 grouped(self.bounds.ids_forgotten)
             )?;
         }
+        if self.bounds.untracked > 0 {
+            writeln!(
+                f,
+                "\nwarning: {} times too many entities were members of incidents, and another was left out; \
+                 raise `min_severity` or name fewer `signals`",
+                grouped(self.bounds.untracked)
+            )?;
+        }
         let Bounds { memos_forgotten, changes_forgotten, uncorrected, .. } = self.bounds;
         if memos_forgotten > 0 {
             let memos = grouped(memos_forgotten);

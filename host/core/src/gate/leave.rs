@@ -178,6 +178,7 @@ fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) 
     let view = |standing: &Standing| StateView {
         state: plan.state_name(standing.state).into(),
         value: standing.value.clone(),
+        condition: plan.condition(standing.state),
     };
     let lasted_us = match (candidate.kind, &candidate.from) {
         (Kind::StateChanged, Some(from)) => Some(candidate.to.since_us - from.since_us),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::confirm::Confirm;
+use crate::config::derive;
 use crate::config::duration::Duration;
 use crate::config::flapping::Flapping;
 use crate::config::flood::Flood;
@@ -35,6 +36,15 @@ pub struct File {
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
+    /// `[incident.NAME]`
+    #[serde(default)]
+    pub incident: BTreeMap<Spanned<String>, derive::Incident>,
+    /// `[objective.NAME]`
+    #[serde(default)]
+    pub objective: BTreeMap<Spanned<String>, derive::Objective>,
+    /// `[trigger.NAME]`
+    #[serde(default)]
+    pub trigger: BTreeMap<Spanned<String>, derive::Trigger>,
 }
 
 /// `[rules]`
