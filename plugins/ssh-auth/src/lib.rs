@@ -1,9 +1,10 @@
 //! Who knocks at SSH, from the syslog of OpenSSH: logins by the address that they come from.
 //!
 //! A password that is refused is `failed`, a login is `accepted`; the address is the entity, whatever
-//! host it tries. `accepted` is healthy: most people who fail a password just mistyped it and get in
-//! at the second try. After failures that were many enough to be told it is the event to look at:
-//! `failed` to `accepted` is a password that was guessed.
+//! host it tries. Who is let in has done with failing, so `accepted` ends the entity: most people who
+//! fail just mistyped and get in at the second try, and nothing is said of them. After failures that
+//! were many enough to be told it is the event to look at: `failed` to `accepted` is a password that
+//! was guessed. It is critical, so that nothing holds it back; a login by key is info.
 //!
 //! One attempt writes up to six lines, of which `Failed` and `Accepted` name the address and the
 //! outcome; the others are left to the pattern or dropped. `message repeated 5 times: [ Failed ..]`
@@ -23,10 +24,10 @@ struct Login<'a> {
 
 #[derive(States, Clone, Copy)]
 enum Access {
-    #[healthy]
-    Accepted,
     #[problem]
     Failed,
+    #[gone]
+    Accepted,
 }
 
 fn map(login: Login<'_>) -> Mapped<'_, Access> {
@@ -34,7 +35,9 @@ fn map(login: Login<'_>) -> Mapped<'_, Access> {
         return rejected("data.address is empty");
     }
     match (login.result, login.method) {
-        ("Accepted", _) => observe(Access::Accepted, login.address),
+        // Nobody guesses a key.
+        ("Accepted", "publickey") => observe(Access::Accepted, login.address),
+        ("Accepted", _) => observe(Access::Accepted, login.address).severity(Severity::Critical),
         // A client that asks which methods there are, before it tries one.
         ("Failed", "none") => dropped("a question for the methods"),
         // A client offers every key that it has; the one that fits is the last.
@@ -50,7 +53,9 @@ fn cases() -> Vec<Case> {
         case("a password is refused", &of("Failed", "password")).observes("failed", "203.0.113.7"),
         case("a password asked for by PAM is refused", &of("Failed", "keyboard-interactive/pam"))
             .observes("failed", "203.0.113.7"),
-        case("a password is right", &of("Accepted", "password")).observes("accepted", "203.0.113.7"),
+        case("a password is right", &of("Accepted", "password"))
+            .observes("accepted", "203.0.113.7")
+            .severity(Severity::Critical),
         case("a key is right", &of("Accepted", "publickey")).observes("accepted", "203.0.113.7"),
         case("a client asks for the methods", &of("Failed", "none")).drops("a question for the methods"),
         case("one of many keys", &of("Failed", "publickey")).drops("a key that did not fit"),
