@@ -217,3 +217,44 @@ fn shards_blocks_and_calls_do_not_show() {
         assert_eq!(whole.ledger, divided.ledger);
     });
 }
+
+/// What a configuration of a level is refused with; `None` if it is accepted.
+fn refusal(lines: &str) -> Option<String> {
+    use stillhouse::config::{Config, Overrides};
+    let text = format!(
+        "[[input]]\nformat = \"cloudevents\"\n[signal.load]\nmapper = \"gauge\"\n[signal.load.level]\n{lines}\n"
+    );
+    let config = Config::parse(std::path::Path::new("x.toml"), text, &Overrides::default());
+    let plan = config.map(|config| {
+        let engine = stillhouse::rules::engine(8).expect("an engine");
+        stillhouse::rules::RuleSet::load(&config, &engine).and_then(|rules| rules.plan(&config))
+    });
+    plan.and_then(|plan| plan).err().map(|error| error.to_string())
+}
+
+#[test]
+fn bounds_that_make_no_sense_are_refused() {
+    for (lines, words) in [
+        ("", vec!["x.toml:5:1", "no bounds", "relative = {}"]),
+        ("clear = 1", vec!["`clear` without `over`"]),
+        ("clear_under = 1", vec!["`clear_under` without `under`"]),
+        ("over = 1\nclear = 2", vec!["`clear` (2) is above `over` (1)"]),
+        ("under = 2\nclear_under = 1", vec!["`clear_under` (1) is below `under` (2)"]),
+        ("over = 1\nunder = 2", vec!["overlap"]),
+        ("over = nan", vec!["`over`: expected a number, got NaN"]),
+        ("over = 1\nseverity = \"never\"", vec!["`severity`"]),
+        ("over = 1\nrelative = {}", vec!["`over` is a fixed bound", "leave one of the two out"]),
+        ("relative = { over = -1 }", vec!["`over`: expected a percentage"]),
+        ("relative = { over = 5, clear = 6 }", vec!["`clear` (6) is above `over` (5)"]),
+        ("relative = { learn = \"8d\" }", vec!["`learn` is longer than `history`"]),
+        ("relative = { history = \"0s\" }", vec!["`history` must be more than 0"]),
+        ("relative = { sides = \"hgh\" }", vec!["unknown value `hgh`", "did you mean `high`?"]),
+        ("over = 1\nhigh = \"hihg\"", vec!["x.toml:7:8", "`hihg` is none of mapper `gauge`", "did you mean `high`?"]),
+    ] {
+        let refusal = refusal(lines).unwrap_or_else(|| panic!("accepted: {lines}"));
+        words.iter().for_each(|word| assert!(refusal.contains(word), "no `{word}` in: {refusal}"));
+    }
+    for lines in ["over = 1", "over = 1\nclear = 0\nunder = -1\nclear_under = 0", "relative = {}", "under = 0"] {
+        assert_eq!(refusal(lines), None, "{lines}");
+    }
+}

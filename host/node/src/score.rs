@@ -221,6 +221,9 @@ fn part(of: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| of as f64 / all as f64)
 }
 
+/// A row: the signal type, and the record key where it is counted by keys.
+type Name = (Box<str>, Option<Box<str>>);
+
 /// In which row something is counted.
 struct Names<'a> {
     /// The type of all events, where they are of one.
@@ -234,11 +237,11 @@ impl<'a> Names<'a> {
         Self { only: first.filter(|only| events.iter().all(|event| *event.signal == **only)), by_subject }
     }
 
-    fn of_event(&self, event: &Told) -> (Box<str>, Option<Box<str>>) {
+    fn of_event(&self, event: &Told) -> Name {
         (event.signal.clone(), self.by_subject.then(|| event.subject.clone()))
     }
 
-    fn of_truth(&self, truth: &Truth, hit: Option<&Told>) -> (Box<str>, Option<Box<str>>) {
+    fn of_truth(&self, truth: &Truth, hit: Option<&Told>) -> Name {
         if let Some(event) = hit {
             return self.of_event(event);
         }
