@@ -116,6 +116,14 @@ fn rows_by_type_and_by_subject() {
 }
 
 #[test]
+fn an_event_that_corrects_another_is_no_second_alarm() {
+    let truths = truths(&window("a", 10, 20, ""));
+    let window = |kind: &str, corrects| Told { kind: kind.into(), corrects, ..told("a", 40, 45) };
+    let events = [window("stillhouse.window.opened", false), window("stillhouse.window.closed", true)];
+    assert_eq!(Score::of(&truths, &events, 0).fates, [Fate::False, Fate::Unscored]);
+}
+
+#[test]
 fn percentiles_are_by_nearest_rank() {
     let of = |delays: &[i64]| Delay::of(delays.to_vec()).map(|delay| (delay.median_us, delay.p90_us, delay.max_us));
     assert_eq!(of(&[]), None);

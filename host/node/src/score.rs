@@ -221,9 +221,6 @@ fn part(of: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| of as f64 / all as f64)
 }
 
-/// A row: the signal type, and the record key where it is counted by keys.
-type Name = (Box<str>, Option<Box<str>>);
-
 /// In which row something is counted.
 struct Names<'a> {
     /// The type of all events, where they are of one.
