@@ -30,7 +30,7 @@ fn stillhouse() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub fn run(arguments: &[&str]) -> Output {
     stillhouse().args(arguments).output().expect("the program starts")
 }
 

@@ -234,11 +234,11 @@ impl<'a> Names<'a> {
         Self { only: first.filter(|only| events.iter().all(|event| *event.signal == **only)), by_subject }
     }
 
-    fn of_event(&self, event: &Told) -> (Box<str>, Option<Box<str>>) {
+    fn of_event(&self, event: &Told) -> Name {
         (event.signal.clone(), self.by_subject.then(|| event.subject.clone()))
     }
 
-    fn of_truth(&self, truth: &Truth, hit: Option<&Told>) -> (Box<str>, Option<Box<str>>) {
+    fn of_truth(&self, truth: &Truth, hit: Option<&Told>) -> Name {
         if let Some(event) = hit {
             return self.of_event(event);
         }

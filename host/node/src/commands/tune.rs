@@ -17,6 +17,7 @@ use stillhouse::tune::front::{knee, pareto};
 use stillhouse::tune::grid::{Grid, Point};
 use stillhouse::tune::picture;
 use stillhouse::tune::table::{Choice, LEGEND};
+use stillhouse_core::plan::{Mode, TypePlan};
 
 use super::score::{paint, write_picture};
 use super::{Tune, overrides, threads};
@@ -43,11 +44,14 @@ pub fn carry_out(arguments: &Tune) -> Result<ExitCode> {
     bar.finish_and_clear();
 
     let fronts: Vec<Vec<usize>> = by_type.iter().map(|measured| pareto(measured)).collect();
+    // Holds are about states that last.
+    let lasting = |plan: &TypePlan| plan.mode == Mode::State;
     let choices: Vec<Choice<'_>> = past
         .plan
         .types
         .iter()
         .zip(by_type.iter().zip(&fronts))
+        .filter(|(plan, _)| lasting(plan))
         .filter(|(plan, _)| arguments.signal.is_empty() || arguments.signal.contains(&plan.name))
         .map(|(plan, (measured, front))| Choice {
             name: &plan.name,
@@ -57,6 +61,9 @@ pub fn carry_out(arguments: &Tune) -> Result<ExitCode> {
             configured: Point::configured(plan),
         })
         .collect();
+    if choices.is_empty() {
+        bail!("nothing to tune: holds are about states that last, and no such type has `mode = \"state\"`");
+    }
     let mut out = std::io::stdout().lock();
     let paint = paint();
     writeln!(out, "{} signals, {} points", grouped(past.signals), grid.points.len())?;

@@ -87,8 +87,11 @@ const HISTORY_US: i64 = 7 * 86_400_000_000;
 /// Refuses what makes no sense, whatever the mapper.
 pub(super) fn check(file: &Spanned<Level>, mode: Mode) -> Result<(), Refusal> {
     let (span, level) = (file.span(), file.get_ref());
-    if mode == Mode::Occurrence {
-        let message = "`level` is about states that last; `mode = \"occurrence\"` has none: leave one of the two out";
+    if mode != Mode::State {
+        let message = format!(
+            "`level` is about states that last; `mode = \"{}\"` has none: leave one of the two out",
+            mode.name()
+        );
         return Err(refuse(span, message));
     }
     if matches!(level.severity, Some(Severity::Never)) {

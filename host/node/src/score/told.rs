@@ -14,7 +14,8 @@ use stillhouse_core::event::{Data, Time};
 const ASIDE: [&str; 3] = ["stillhouse.late", "stillhouse.dead-letter", "stillhouse.suppressed"];
 
 /// Types of events that raise an alarm, if they are severe enough.
-const ALARMS: [&str; 3] = ["stillhouse.state.changed", "stillhouse.flapping.started", "stillhouse.window.closed"];
+const ALARMS: [&str; 4] =
+    ["stillhouse.state.changed", "stillhouse.flapping.started", "stillhouse.window.opened", "stillhouse.window.closed"];
 
 /// Severities that raise no alarm.
 const QUIET: [&str; 2] = ["info", ""];
@@ -42,6 +43,8 @@ pub struct Told {
     pub inputs: u64,
     /// Signals that said again what was known.
     pub repeated: u64,
+    /// Whether it corrects an event before it.
+    pub corrects: bool,
 }
 
 impl Told {
@@ -88,7 +91,9 @@ impl Told {
         let time_us = time_us(&event["time"]).ok_or("`time` is no time as in RFC 3339")?;
         Ok(Some(Self {
             time_us,
-            since_us: self::time_us(&data["since"]).unwrap_or(time_us),
+            since_us: self::time_us(&data["since"])
+                .or_else(|| self::time_us(&data["window"]["start"]))
+                .unwrap_or(time_us),
             kind: kind.into(),
             signal: signal.into(),
             subject: text(&event["subject"]),
@@ -97,10 +102,11 @@ impl Told {
             severity: text(&data["severity"]),
             inputs: data["counts"]["inputs"].as_u64().unwrap_or_default(),
             repeated: data["counts"]["repeated"].as_u64().unwrap_or_default(),
+            corrects: data["supersedes"].is_string(),
         }))
     }
 
-    /// An event as it leaves the core; `None` if it tells of no entity.
+    /// An event of a state or of flapping as it leaves the core; `None` of any other.
     pub fn of(event: &Event) -> Option<Self> {
         let Data::Change(change) = &event.data else { return None };
         Some(Self {
@@ -114,12 +120,13 @@ impl Told {
             severity: change.severity.into(),
             inputs: change.counts.inputs,
             repeated: change.counts.repeated,
+            corrects: false,
         })
     }
 
-    /// Whether it tells of trouble: a warning or more, and not the end of flapping.
+    /// Whether it tells of trouble: a warning or more, for the first time, and not the end of flapping.
     pub fn is_alarm(&self) -> bool {
-        ALARMS.contains(&&*self.kind) && !QUIET.contains(&&*self.severity)
+        !self.corrects && ALARMS.contains(&&*self.kind) && !QUIET.contains(&&*self.severity)
     }
 }
 

@@ -29,17 +29,17 @@ pub fn pareto(measured: &[Measured]) -> Vec<usize> {
 }
 
 /// The suggestion. With a truth: the best F1 score, and of equal ones the least delay. Without: the
-/// knee of the front, which is furthest below the line from its quickest to its quietest point, both
-/// axes from 0 to 1 (V. Satopää et al., "Finding a Kneedle in a Haystack", 2011).
+/// knee of the front, which is nearest to no delay and no noise at all, where the greatest delay and
+/// the greatest noise of all points are as bad as each other (compromise programming; M. Zeleny, 1973).
 pub fn knee(measured: &[Measured], front: &[usize]) -> Option<usize> {
-    let quickest = costs(&measured[*front.first()?]);
-    let quietest = costs(&measured[*front.last()?]);
-    let scaled = |value: f64, from: f64, to: f64| if to == from { 0.0 } else { (value - from) / (to - from) };
+    let heard = || measured.iter().filter(|measured| !measured.is_mute()).map(costs);
+    let [most_delay, most_noise] =
+        [0, 1].map(|axis| heard().map(|costs| costs[axis]).fold(f64::MIN_POSITIVE, f64::max));
     let value = |at: usize| match measured[at].against {
         Some(against) => Against::f1(against),
         None => {
             let [delay, noise, _] = costs(&measured[at]);
-            1.0 - scaled(delay, quickest[0], quietest[0]) - scaled(noise, quietest[1], quickest[1])
+            -(delay / most_delay + noise / most_noise)
         }
     };
     // The first of equal ones: the front is in order of delay.
