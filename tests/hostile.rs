@@ -274,3 +274,18 @@ fn a_suppressor_that_fails_for_one_still_judges_the_others() {
         (&"held".into(), &"asked to be quiet".into())
     );
 }
+
+#[test]
+fn a_suppressor_is_handed_what_it_remembers() {
+    let judged = config("mapper = \"liar\"\nsuppressor = \"hostile-judge\"");
+    let lines = lines(|at| {
+        let word = if (at / POISON_EVERY).is_multiple_of(2) { "down" } else { "up" };
+        format!(r#"{{"key":"shop/count","do":"{word}"}}"#)
+    });
+    let ran = run(&judged, &lines.iter().collect::<Vec<_>>(), &OPTIONS);
+    let counted: Vec<_> = ran.events().into_iter().filter(|event| event["subject"] == "shop/count").collect();
+    let reasons: Vec<&str> = counted.iter().map(|event| text(&event["data"]["judgement"]["reason"])).collect();
+    let expected: Vec<String> = (1..=reasons.len()).map(|count| format!("seen {count}")).collect();
+    assert!(reasons.len() >= 2, "{counted:?}");
+    assert_eq!(reasons, expected);
+}

@@ -186,7 +186,6 @@ fn said(ran: &Ran) -> Outages {
 }
 
 #[test]
-#[ignore = "the gate does not keep memos yet"]
 fn the_whole_host_is_as_good_as_the_rule() {
     check(|recording, path| {
         let suppressor = "mapper = \"interval\"\nsuppressor = \"transient\"";
