@@ -13,10 +13,10 @@ use flate2::write::GzEncoder;
 use crate::drive::root;
 
 /// How long a test waits for what should take milliseconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The program, built once, as it is now.
-fn stillhouse() -> Command {
+pub fn stillhouse() -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let build = ["build", "--quiet", "--release", "--package", "stillhouse"];

@@ -188,6 +188,7 @@ fn inhibition_says_where_the_parents_are() {
     check(&all("inhibit = true\n"), 5, &["`inhibit = true` without `[inhibit]`", "`table` and `column`"]);
     check(&all("[inhibit]\ntable = \"topology\"\n"), 5, &["missing field `column`"]);
     check(&all("[inhibit]\ntable = \"\"\ncolumn = \"c\"\n"), 6, &["`table` is empty"]);
+    check(&all("[inhibit]\ntable = \"t\"\ncolumn = \"c\"\n"), 6, &["no `[table.t]`", "there is none"]);
     check(&all("[inhibit]\ntable = \"t\"\ncolumn = \"c\"\ngrace = 5\n"), 8, &["expected a string"]);
 }
 
@@ -210,6 +211,7 @@ fn what_the_gate_is_told_is_what_the_file_says() {
         "{INPUT}{SIGNAL}inhibit = false\n[signal.\"a.c\"]\nmapper = \"status\"\nsuppress_max = \"1h\"\n\
          [signal.\"a.c\".flood]\nmax = 5\nper_source = 2\nper = \"1m\"\n\
          [inhibit]\ntable = \"topology\"\ncolumn = \"node\"\ngrace = \"30s\"\n\
+         [table.topology]\nfile = \"topology.csv\"\nkey = \"key\"\n\
          [[maintenance]]\nkeys = \"db-*\"\nfrom = \"1970-01-01T00:00:01Z\"\nto = \"1970-01-01T01:00:02+01:00\"\n"
     );
     let parse = |text: String| Config::parse(Path::new("x.toml"), text, &Overrides::default()).expect("accepted");

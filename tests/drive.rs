@@ -68,6 +68,7 @@ pub fn try_drive(config: &Config, files: &[PathBuf], options: &Options) -> Resul
     let mut bytes = Vec::new();
     let outcome = stillhouse::run::run(config, &inputs, &mut bytes, options, &mut Unwatched)?;
     assert!(outcome.summary.ledger.balances(), "{:?}", outcome.summary.ledger);
+    crate::event_schema::check_lines(&bytes);
     Ok(Ran { bytes, outcome })
 }
 

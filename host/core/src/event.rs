@@ -10,6 +10,9 @@ use crate::rule::{Condition, RuleId};
 
 pub use derived::{Breaker, Burn, BurnWindow, Cause, Derived, Incident, IncidentCounts, Member, Sli, Trigger};
 
+/// The JSON Schema (2020-12) of every event.
+pub const EVENT_SCHEMA: &str = include_str!("../event.schema.json");
+
 /// How much of a signal a late event or a dead letter shows.
 pub const RAW_BYTES_MAX: usize = 4096;
 

@@ -19,6 +19,7 @@ pub mod event;
 pub mod evidence;
 pub mod flapping;
 pub mod gate;
+pub mod leap;
 pub mod ledger;
 pub mod level;
 pub mod order;

@@ -35,6 +35,9 @@ pub struct OrderPlan {
     pub allowed_lateness_us: i64,
     /// A source that is silent for this long no longer holds the others back. `None`: it always does.
     pub idle_after_us: Option<i64>,
+    /// A signal that is further ahead of all others is a dead letter, until its source has said so
+    /// several times in a row (see [`crate::leap`]). `None`: every event time is believed.
+    pub leap_max_us: Option<i64>,
     /// How many signals may wait to be put in order. At the bound the watermark moves on over the
     /// oldest, which is counted; what then comes for that time is late.
     pub pending_max: u64,
@@ -49,6 +52,7 @@ impl Default for OrderPlan {
         Self {
             allowed_lateness_us: 5_000_000,
             idle_after_us: None,
+            leap_max_us: None,
             pending_max: 1_000_000,
             id_window_us: 600_000_000,
             ids_max: 1 << 20,

@@ -8,6 +8,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 
 use crate::block::{NO_TIME, Row};
 use crate::columns::outcome;
+use crate::leap::Leaps;
 use crate::plan::OrderPlan;
 
 /// How many sources are told apart. Signals of further ones share the last.
@@ -28,6 +29,8 @@ pub enum Route {
     Dead,
     /// A dead letter that has no time, or whose time has passed.
     DeadNow,
+    /// A dead letter whose time is not believed: it is too far ahead of all others.
+    Leap,
 }
 
 /// What happened at a bound.
@@ -53,6 +56,7 @@ struct Source {
     /// The latest tick before its last signal.
     active_us: i64,
     state: SourceState,
+    leaps: Leaps,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +104,7 @@ impl Sequencer {
         if self.sources.len() < SOURCES_MAX {
             let active_us = self.tick_us.unwrap_or(i64::MIN);
             let state = if awaited { SourceState::Active } else { SourceState::Idle };
-            self.sources.push(Source { newest_us: i64::MIN, active_us, state });
+            self.sources.push(Source { newest_us: i64::MIN, active_us, state, leaps: Leaps::default() });
             if awaited {
                 self.slowest.push(Reverse((i64::MIN, self.sources.len() as u32 - 1)));
             }
@@ -153,6 +157,10 @@ impl Sequencer {
 
     /// Decides on the next row of the log.
     pub fn route(&mut self, row: &Row) -> Route {
+        if self.is_leap(row) {
+            // Nothing is learned from it: neither a time, nor that its id was there.
+            return if row.outcome == outcome::DROPPED { Route::Dropped } else { Route::Leap };
+        }
         let route = self.decide(row);
         if row.time_us != NO_TIME {
             self.see(row);
@@ -166,6 +174,19 @@ impl Sequencer {
             }
         }
         route
+    }
+
+    /// Whether a row is too far ahead of all others to be believed.
+    fn is_leap(&mut self, row: &Row) -> bool {
+        let Some(max_us) = self.plan.leap_max_us else { return false };
+        if row.time_us == NO_TIME || self.newest_us == i64::MIN {
+            return false;
+        }
+        // Ticks move the watermark on while all are silent.
+        let known_us = self.newest_us.max(self.watermark_us.saturating_add(self.plan.allowed_lateness_us));
+        let index = (row.source as usize).min(self.sources.len().saturating_sub(1));
+        let source = self.sources.get_mut(index);
+        source.is_some_and(|source| source.leaps.is_leap(row.time_us, row.id_hash, known_us, max_us))
     }
 
     fn decide(&mut self, row: &Row) -> Route {

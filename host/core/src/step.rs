@@ -10,6 +10,7 @@ use crate::derive::Derive;
 use crate::entity::Candidate;
 use crate::event::{Data, DeadLetter, Event, Late, Time, id_of, raw_text};
 use crate::gate::{Exit, Gate};
+use crate::leap::LEAPS_AGREE;
 use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::Plan;
@@ -175,12 +176,19 @@ impl Core {
                 }
                 Route::DeadNow => {
                     self.ledger.dead_lettered += 1;
-                    let event = self.dead_letter(block, row);
+                    let event = self.dead_letter(block, row, block.text(row.reason));
+                    self.waiting.insert(at_watermark, event);
+                }
+                Route::Leap => {
+                    self.ledger.dead_lettered += 1;
+                    let observed = row.outcome == outcome::OBSERVED;
+                    let leap = leap_reason(&self.plan);
+                    let event = self.dead_letter(block, row, if observed { &leap } else { block.text(row.reason) });
                     self.waiting.insert(at_watermark, event);
                 }
                 Route::Dead => {
                     self.ledger.dead_lettered += 1;
-                    let event = self.dead_letter(block, row);
+                    let event = self.dead_letter(block, row, block.text(row.reason));
                     let (time_us, rank, id_hash) = (row.time_us, row.rank, row.id_hash);
                     self.waiting.insert(Place { time_us, phase: AT_SIGNAL, rank, id_hash, position }, event);
                 }
@@ -248,7 +256,7 @@ impl Core {
         Event::new("stillhouse.late", event_id, subject, Some(Time(row.time_us)), Data::Late(Box::new(data)))
     }
 
-    fn dead_letter(&self, block: &Block, row: &Row) -> Event {
+    fn dead_letter(&self, block: &Block, row: &Row, reason: &str) -> Event {
         let (source, id) = self.identity(block, row);
         let plan = self.plan.types.get(row.signal_type as usize).filter(|_| row.signal_type != NO_TYPE);
         let mapped = row.outcome == outcome::REJECTED || row.outcome == outcome::FAILED && row.time_us != NO_TIME;
@@ -256,7 +264,7 @@ impl Core {
             signal: plan.map(|plan| plan.name.as_str().into()),
             source: source.into(),
             id: id.into(),
-            reason: block.text(row.reason).into(),
+            reason: reason.into(),
             mapper: plan.filter(|_| mapped).map(|plan| (&plan.mapper).into()),
             raw: raw_text(&block.raw(row.raw)),
         };
@@ -332,4 +340,12 @@ fn release(waiting: &mut BTreeMap<Place, Event>, place: (i64, u8, u64), gate: &m
         gate.fire(time_us, exit);
         exit.emit(time_us, first.remove());
     }
+}
+
+/// Why a leap is a dead letter. It does not say how far it leapt, so that equal reasons can be counted.
+fn leap_reason(plan: &Plan) -> String {
+    let max_s = plan.order.leap_max_us.unwrap_or_default() / 1_000_000;
+    format!(
+        "event time: more than {max_s} s ahead of all other signals (`leap_max`); believed once {LEAPS_AGREE} in a row agree"
+    )
 }

@@ -7,7 +7,7 @@ mod run;
 mod score;
 mod tune;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,6 +53,9 @@ enum Command {
     /// Try holds over the past, and see what quiet costs in delay.
     #[command(after_help = TUNE_HELP)]
     Tune(Tune),
+    /// Print the JSON Schema of the events.
+    #[command(after_help = "Example:\n  stillhouse schema > event.schema.json")]
+    Schema,
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  stillhouse completions bash > ~/.local/share/bash-completion/completions/stillhouse"
@@ -245,6 +248,10 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
         Command::Demo(demo) => demo::carry_out(&demo),
         Command::Score(score) => score::carry_out(&score),
         Command::Tune(tune) => tune::carry_out(&tune),
+        Command::Schema => {
+            std::io::stdout().write_all(stillhouse_core::event::EVENT_SCHEMA.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "stillhouse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -13,7 +13,10 @@ mod inhibit;
 mod input;
 pub mod level;
 mod maintenance;
+mod mask;
+pub mod pin;
 pub mod schema;
+mod table;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -28,6 +31,8 @@ use stillhouse_core::plan::{
 use stillhouse_core::rule::{Condition, RuleId, State};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
+pub use mask::{MaskConfig, MaskKind, pseudonym};
+pub use table::{TableConfig, TableFormat};
 
 /// How long a source may be silent before it no longer holds the others back, unless configured.
 const IDLE_AFTER_US: i64 = 600_000_000;
@@ -79,6 +84,10 @@ pub struct Config {
     pub inhibit: Option<InhibitPlan>,
     /// When maintenance is.
     pub maintenance: Vec<MaintenancePlan>,
+    /// What is masked, in order.
+    pub masks: Vec<MaskConfig>,
+    /// The enrichment tables, by name.
+    pub tables: Vec<TableConfig>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -181,9 +190,12 @@ impl Config {
         }
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
-        let inputs = inputs.collect::<Result<_, _>>()?;
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let derive = derive::DeriveConfig::check(file.incident, file.objective, file.trigger, &names)?;
+        let masks = file.mask.into_iter().map(|mask| MaskConfig::check(mask, &inputs)).collect::<Result<_, _>>()?;
         let base = path.parent().unwrap_or(Path::new("."));
+        let tables = file.table.into_iter().map(|(name, table)| TableConfig::check(name, table, base));
+        let tables = tables.collect::<Result<Vec<_>, _>>()?;
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
         if let Some(year) = overrides.year {
@@ -195,8 +207,10 @@ impl Config {
             inputs,
             signals,
             derive,
-            inhibit: file.inhibit.as_ref().map(inhibit::check).transpose()?,
+            inhibit: file.inhibit.as_ref().map(|inhibit| inhibit::check(inhibit, &tables)).transpose()?,
             maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
+            masks,
+            tables,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),
@@ -223,7 +237,11 @@ fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {
     if let Some(idle) = order.idle_after.as_ref().filter(|idle| idle.get_ref().0 == 0) {
         return Err(refuse(idle.span(), "`idle_after` must be more than 0: every source is silent for a moment"));
     }
+    if let Some(leap) = order.leap_max.as_ref().filter(|leap| leap.get_ref().0 == 0) {
+        return Err(refuse(leap.span(), "`leap_max` must be more than 0: every signal is ahead of the one before it"));
+    }
     Ok(OrderPlan {
+        leap_max_us: order.leap_max.map(|leap| leap.get_ref().0),
         allowed_lateness_us: order.allowed_lateness.map_or(default.allowed_lateness_us, |lateness| lateness.0),
         idle_after_us: Some(order.idle_after.map_or(IDLE_AFTER_US, |idle| idle.get_ref().0)),
         pending_max: order.pending_max.map_or(default.pending_max, |max| *max.get_ref()),

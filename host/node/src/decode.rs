@@ -1,11 +1,13 @@
 //! Decoding: from the bytes of an input to the fields that the rules ask for.
 //!
 //! [`framing`] cuts bytes into records, [`json`] and [`text`] read the wanted fields of a record
-//! and nothing else, [`time`] reads event time, [`columns`] turns fields into a rule's columns.
+//! and nothing else, [`lookup`] adds what tables know, [`time`] reads event time, [`columns`] turns
+//! fields into a rule's columns.
 
 pub mod columns;
 pub mod framing;
 pub mod json;
+pub mod lookup;
 pub mod record;
 pub mod text;
 pub mod time;

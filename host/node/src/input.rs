@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use notify::Watcher;
+use stillhouse_core::table::Table;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::decode::framing::{CHUNK_BYTES, Chunk, Framer, Framing};
@@ -75,6 +76,10 @@ pub enum Piece {
     Ended(usize, Option<String>),
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
+    /// A new version of a table.
+    Table(Arc<Table>),
+    /// A new version of a table that cannot be used, and why.
+    TableRefused(String),
     /// The user wants to stop.
     Stop,
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::Span;
+use stillhouse_core::table::Table;
 use stillhouse_store::{FileStorage, Log};
 
 use crate::decode::framing::Chunk;
@@ -34,9 +35,48 @@ pub enum Given {
     Ended(u32),
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
+    /// Rows of a table. A large one takes several entries, one right after the other.
+    Table {
+        /// Its name.
+        name: Box<str>,
+        /// SHA-256 of its file.
+        digest: Box<str>,
+        /// The names of its columns.
+        columns: Vec<Box<str>>,
+        /// Key and values of each row.
+        rows: Vec<(Box<str>, Vec<Box<str>>)>,
+        /// Whether this is its last entry: from then on it counts.
+        last: bool,
+    },
 }
 
+/// A table is cut into entries of about so many bytes.
+const TABLE_BYTES: usize = 1 << 20;
+
 impl Given {
+    /// A table as entries.
+    pub fn table(table: &Table) -> impl Iterator<Item = Self> {
+        let mut rows = table.rows.iter().peekable();
+        let mut done = false;
+        std::iter::from_fn(move || {
+            let (mut part, mut bytes) = (Vec::new(), 0);
+            while bytes < TABLE_BYTES
+                && let Some((key, values)) = rows.next()
+            {
+                bytes += key.len() + values.iter().map(|value| value.len() + 1).sum::<usize>();
+                part.push((key.clone(), values.clone()));
+            }
+            let last = rows.peek().is_none();
+            (!std::mem::replace(&mut done, last)).then(|| Self::Table {
+                name: table.name.clone(),
+                digest: table.digest.clone(),
+                columns: table.columns.clone(),
+                rows: part,
+                last,
+            })
+        })
+    }
+
     /// A chunk as an entry.
     pub fn chunk(input: usize, chunk: &Chunk) -> Self {
         let span = |span: &Span| (span.start, span.len);

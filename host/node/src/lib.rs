@@ -7,11 +7,13 @@ pub mod demo;
 pub mod input;
 pub mod journal;
 pub mod map;
+pub mod mask;
 pub mod pipeline;
 pub mod rules;
 pub mod run;
 pub mod score;
 pub mod summary;
+pub mod tables;
 pub mod tune;
 
 /// Chunks and blocks come and go at a high rate and are passed between threads; this allocator keeps

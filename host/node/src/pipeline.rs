@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex};
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::block::NO_TIME;
+use stillhouse_core::leap::Leaps;
 use stillhouse_core::rule::Judge;
 use stillhouse_core::sequencer::Bounds;
-use stillhouse_core::{Core, Entry, Event, Ledger, Plan};
+use stillhouse_core::table::Table;
+use stillhouse_core::{Core, Entry, Event, Ledger, Plan, Row};
 
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
@@ -30,6 +32,9 @@ pub struct Pipeline<'a> {
     inputs: Vec<InputState>,
     /// By input and name: one name in two inputs makes two that are waited for, each at its own pace.
     sources: BTreeMap<(usize, String), u32>,
+    /// The tables in force.
+    tables: BTreeMap<Box<str>, Arc<Table>>,
+    leap_max_us: Option<i64>,
     position: u64,
     /// What the core has not taken in yet.
     waiting: Vec<Entry>,
@@ -38,6 +43,7 @@ pub struct Pipeline<'a> {
 struct InputState {
     decoder: Arc<Decoder>,
     newest_us: i64,
+    leaps: Leaps,
     /// The source that stands for the input until it has named its own.
     source: Option<u32>,
     /// The sources that its signals named.
@@ -57,12 +63,14 @@ impl<'a> Pipeline<'a> {
             .build()
             .expect("threads can be started");
         Self {
+            leap_max_us: plan.order.leap_max_us,
             core: Core::new(Arc::new(plan), shards),
             judge,
             pool,
             workers: workers.into_iter().map(Mutex::new).collect(),
             inputs: Vec::new(),
             sources: BTreeMap::new(),
+            tables: BTreeMap::new(),
             position: 0,
             waiting: Vec::new(),
         }
@@ -70,14 +78,31 @@ impl<'a> Pipeline<'a> {
 
     /// Adds an input. It holds the watermark back until it ends, or until its signals have named
     /// their own sources.
-    pub fn add_input(&mut self, decoder: Arc<Decoder>) {
+    pub fn add_input(&mut self, mut decoder: Arc<Decoder>) {
+        if !self.tables.is_empty() {
+            let decoder = Arc::make_mut(&mut decoder);
+            self.tables.values().for_each(|table| decoder.set_table(table));
+        }
         let name = match decoder.has_sources() {
             true => format!("input {}", decoder.source_name()),
             false => decoder.source_name().to_owned(),
         };
         let input = self.inputs.len();
         let source = Some(self.source(input, &name, true));
-        self.inputs.push(InputState { decoder, newest_us: i64::MIN, source, named: Vec::new(), ended: false });
+        let (newest_us, leaps) = (i64::MIN, Leaps::default());
+        self.inputs.push(InputState { decoder, newest_us, leaps, source, named: Vec::new(), ended: false });
+    }
+
+    /// A table, or a new version of one: it counts for the chunks of the next rounds.
+    pub fn set_table(&mut self, table: Arc<Table>) {
+        self.inputs.iter_mut().for_each(|input| Arc::make_mut(&mut input.decoder).set_table(&table));
+        self.tables.insert(table.name.clone(), Arc::clone(&table));
+        self.waiting.push(Entry::Table(table));
+    }
+
+    /// The table of this name that is in force.
+    pub fn table(&self, name: &str) -> Option<&Arc<Table>> {
+        self.tables.get(name)
     }
 
     /// The number of a source; a new one is announced to the core.
@@ -96,6 +121,11 @@ impl<'a> Pipeline<'a> {
     pub fn slowest(&self) -> Option<usize> {
         let open = self.inputs.iter().enumerate().filter(|(_, input)| !input.ended);
         open.min_by_key(|(_, input)| input.newest_us).map(|(index, _)| index)
+    }
+
+    /// Runs `work` on the threads that decode.
+    pub fn on_workers<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.pool.install(work)
     }
 
     /// Decodes and maps `chunks` while the core takes in what waits, and appends what leaves.
@@ -133,11 +163,20 @@ impl<'a> Pipeline<'a> {
         for (index, name) in sources.iter().enumerate() {
             numbers.push(self.source(input, name, first == Some(index)));
         }
+        let mut known_us = self.inputs.iter().map(|input| input.newest_us).max().unwrap_or(i64::MIN);
+        let leap_max_us = self.leap_max_us;
         let state = &mut self.inputs[input];
+        // What the core will not believe must not decide which input is read next.
+        let mut is_believed = |row: &Row, known_us| {
+            leap_max_us
+                .filter(|_| known_us != i64::MIN)
+                .is_none_or(|max_us| !state.leaps.is_leap(row.time_us, row.id_hash, known_us, max_us))
+        };
         for row in &mut block.rows {
             row.source = numbers[row.source as usize];
-            if row.time_us != NO_TIME {
+            if row.time_us != NO_TIME && is_believed(row, known_us) {
                 state.newest_us = state.newest_us.max(row.time_us);
+                known_us = known_us.max(row.time_us);
             }
         }
         state.named.extend(numbers);

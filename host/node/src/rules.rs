@@ -8,7 +8,7 @@ use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::{Field, Judge, MemoPlan, RuleId};
 use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
 
-use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, refuse};
+use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, pin, refuse};
 use crate::map::{Map, Worker};
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
@@ -61,6 +61,7 @@ impl RuleSet {
         for signal in &config.signals {
             let load = |rule: &RuleRef, kind| load(rule, kind, config, engine).map(|loaded| (loaded, rule.clone()));
             let mapper = load(&signal.mapper, Kind::Mapper).map_err(|refusal| config.error(refusal))?;
+            pin::check_states(signal, mapper.0.schema(), mapper.0.states()).map_err(|refusal| config.error(refusal))?;
             let suppressor = signal.suppressor.as_ref().map(|rule| load(rule, Kind::Suppressor)).transpose();
             types.push(TypeRules { mapper, suppressor: suppressor.map_err(|refusal| config.error(refusal))? });
         }

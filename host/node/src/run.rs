@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
+use stillhouse_core::table::Table;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::config::{Config, InputConfig};
@@ -15,9 +17,11 @@ use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
 use crate::input::{Input, Piece, Reading, open, tell_time};
 use crate::journal::{Given, Journal, Recorded};
+use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
+use crate::tables;
 
 /// How to run; none of it changes what leaves.
 #[derive(Clone, Debug)]
@@ -71,8 +75,13 @@ pub fn run(
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
     let mut run = Run::new(config, options, output, watch)?;
+    run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
+    let tables = tables::load(config, &run.fields)?;
     if let Some(path) = &options.log {
         run.journal = Some(Journal::create(path, &config.digest)?);
+    }
+    for table in tables {
+        run.table(table)?;
     }
     for input in inputs {
         let name = input.name();
@@ -117,22 +126,41 @@ pub fn replay(
     watch: &mut dyn Watch,
 ) -> Result<Replayed> {
     let mut run = Run::new(config, options, output, watch)?;
+    tables::check_names(config, &run.fields)?;
     let mut recorded = Recorded::open(log)?;
+    let same_config = recorded.config_digest == config.digest;
+    if !same_config {
+        // What the log holds was masked as its own configuration said.
+        run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
+    }
+    let mut partial: Option<Table> = None;
     while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
         match given {
             Given::Config(_) => {}
-            Given::Input(name, source) => run.add_input(config, name, &source)?,
+            Given::Input(name, source) => {
+                if let Some(table) = tables::missing(config, &run.fields, |name| run.pipeline.table(name).is_some()) {
+                    bail!("{}: the log does not hold the table `{table}`; it was written without it", log.display());
+                }
+                run.add_input(config, name, &source)?;
+            }
             Given::Chunk { input, first, bytes, records, broken } => {
                 let span = |(start, len)| stillhouse_core::Span { start, len };
                 let records = records.map(|records| records.into_iter().map(span).collect());
                 run.round(vec![(input as usize, Chunk { bytes, records, first, broken })])?;
+            }
+            Given::Table { name, digest, columns, rows, last } => {
+                let table = partial.get_or_insert_with(|| Table { name, digest, columns, ..Table::default() });
+                table.rows.extend(rows);
+                if last && let Some(table) = partial.take() {
+                    tables::check_columns(config, &run.fields, &table)?;
+                    run.table(Arc::new(table))?;
+                }
             }
             Given::Ended(input) => run.end_input(input as usize, None)?,
             Given::Tick(now_us) => run.tick(now_us)?,
         }
     }
     let torn_bytes = recorded.torn_bytes()?;
-    let same_config = recorded.config_digest == config.digest;
     Ok(Replayed { outcome: run.finish()?, same_config, torn_bytes })
 }
 
@@ -159,6 +187,9 @@ struct Run<'a> {
     pipeline: Pipeline<'a>,
     fields: Vec<(String, Vec<stillhouse_core::rule::Field>)>,
     names: Vec<String>,
+    masks: Masks,
+    /// By input.
+    masked: Vec<Option<InputMask>>,
     journal: Option<Journal>,
     output: &'a mut dyn Write,
     tally: Tally,
@@ -184,6 +215,8 @@ impl<'a> Run<'a> {
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
             fields: rules.fields(config),
             names: Vec::new(),
+            masks: Masks::default(),
+            masked: Vec::new(),
             journal: None,
             output,
             tally: Tally::default(),
@@ -204,11 +237,44 @@ impl<'a> Run<'a> {
     }
 
     fn add_input(&mut self, config: &Config, name: String, source: &str) -> Result<()> {
-        let decoder = Decoder::new(input_config(config, &name)?, &name, &self.fields).named(source);
+        let input = input_config(config, &name)?;
+        let decoder = Decoder::new(input, &name, &self.fields).named(source);
+        self.masked.push(self.masks.input(input, &name));
         self.log(|| Given::Input(name.clone(), source.to_owned()))?;
         self.pipeline.add_input(Arc::new(decoder));
         self.names.push(name);
         Ok(())
+    }
+
+    fn table(&mut self, table: Arc<Table>) -> Result<()> {
+        if let Some(journal) = &mut self.journal {
+            Given::table(&table).try_for_each(|part| journal.write(&part)).context("the log cannot be written")?;
+        }
+        self.pipeline.set_table(table);
+        Ok(())
+    }
+
+    /// A new version of a table that was found while inputs are followed.
+    fn new_table(&mut self, config: &Config, table: Arc<Table>) -> Result<()> {
+        if self.pipeline.table(&table.name).is_some_and(|known| known.digest == table.digest) {
+            return Ok(());
+        }
+        match tables::check_columns(config, &self.fields, &table) {
+            Ok(()) => {
+                tracing::info!(table = %table.name, rows = table.rows.len(), "a new version of the table");
+                self.tally.tables.0 += 1;
+                self.table(table)
+            }
+            Err(error) => {
+                self.refuse_table(&error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse_table(&mut self, reason: &str) {
+        tracing::warn!("the version before stays in force: {reason}");
+        self.tally.tables.1 += 1;
     }
 
     fn end_input(&mut self, index: usize, broken: Option<String>) -> Result<()> {
@@ -265,7 +331,7 @@ impl<'a> Run<'a> {
                         broken = reason;
                         break;
                     }
-                    Some(Piece::Tick(_) | Piece::Stop) => {}
+                    Some(Piece::Tick(_) | Piece::Table(_) | Piece::TableRefused(_) | Piece::Stop) => {}
                     None => {
                         ended = true;
                         break;
@@ -293,6 +359,11 @@ impl<'a> Run<'a> {
         for (index, input) in inputs.iter().enumerate() {
             self.open(config, index, input, runtime, Some(to.clone()), true)?;
         }
+        let given = config.tables.iter().filter_map(|table| self.pipeline.table(&table.name).cloned()).collect();
+        if !config.tables.is_empty() {
+            let (watched, given, to): (_, Vec<_>, _) = (config.tables.clone(), given, to.clone());
+            runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
+        }
         runtime.spawn(tell_time(to));
         let mut open = inputs.len();
         while open > 0 {
@@ -311,6 +382,8 @@ impl<'a> Run<'a> {
                         self.end_input(index, reason)?;
                     }
                     Piece::Tick(now_us) => self.tick(now_us)?,
+                    Piece::Table(table) => self.new_table(config, table)?,
+                    Piece::TableRefused(reason) => self.refuse_table(&reason),
                     Piece::Stop => return Ok(()),
                 }
             }
@@ -341,7 +414,18 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn round(&mut self, chunks: Vec<(usize, Chunk)>) -> Result<()> {
+    /// Masks chunks before anything else is done with them.
+    fn mask(&mut self, chunks: &mut [(usize, Chunk)]) {
+        if self.masked.iter().all(Option::is_none) {
+            return;
+        }
+        let masked = &self.masked;
+        let mask = |(input, chunk): &mut (usize, Chunk)| masked[*input].as_ref().map_or(0, |mask| mask.chunk(chunk));
+        self.tally.withheld += self.pipeline.on_workers(|| chunks.par_iter_mut().map(mask).sum::<u64>());
+    }
+
+    fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        self.mask(&mut chunks);
         for (input, chunk) in &chunks {
             self.log(|| Given::chunk(*input, chunk))?;
         }

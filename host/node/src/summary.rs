@@ -14,6 +14,10 @@ pub struct Tally {
     pub events: BTreeMap<&'static str, u64>,
     /// Dead letters by reason; at most [`REASONS_MAX`] are told apart.
     pub dead: BTreeMap<Box<str>, u64>,
+    /// Records that were withheld as a whole, since what a mask would have hidden cannot be known.
+    pub withheld: u64,
+    /// New versions of tables while inputs were followed: taken, and refused.
+    pub tables: (u64, u64),
     /// How long a chunk took from being read to its events being written, in microseconds, by
     /// power-of-two bucket.
     latency: [u64; 32],
@@ -109,6 +113,13 @@ impl fmt::Display for Summary {
         }
         let sum = if ledger.balances() { "all accounted for" } else { "DOES NOT ADD UP: please report this" };
         writeln!(f, "  {:<30} {:>12}  {sum}", "total", grouped(ledger.received))?;
+        if self.tally.withheld > 0 {
+            writeln!(f, "\nwithheld as a whole by masks: {} records", grouped(self.tally.withheld))?;
+        }
+        if self.tally.tables != (0, 0) {
+            let (taken, refused) = self.tally.tables;
+            writeln!(f, "\nnew versions of tables: {} taken, {} refused", grouped(taken), grouped(refused))?;
+        }
         if !self.tally.dead.is_empty() {
             writeln!(f, "\nwhy dead letters")?;
             let mut reasons: Vec<_> = self.tally.dead.iter().collect();

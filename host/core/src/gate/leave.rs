@@ -181,7 +181,8 @@ fn change(candidate: &Candidate, judgement: Option<Judgement>, exit: &Exit<'_>) 
         condition: plan.condition(standing.state),
     };
     let lasted_us = match (candidate.kind, &candidate.from) {
-        (Kind::StateChanged, Some(from)) => Some(candidate.to.since_us - from.since_us),
+        // A problem that is believed on evidence may have begun before the state that was announced.
+        (Kind::StateChanged, Some(from)) => Some((candidate.to.since_us - from.since_us).max(0)),
         _ => None,
     };
     Change {

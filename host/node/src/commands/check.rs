@@ -4,8 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use stillhouse::config::Config;
+use stillhouse::config::{Config, pin};
+use stillhouse::mask::Masks;
 use stillhouse::rules::{self, RuleSet};
+use stillhouse::tables;
 
 use super::{Check, overrides};
 
@@ -18,6 +20,8 @@ pub fn carry_out(arguments: &Check) -> Result<ExitCode> {
     rules.worker(&config, 1)?;
     rules.judge(&config)?;
     let plan = rules.plan(&config)?;
+    let fields = rules.fields(&config);
+    let tables = tables::load(&config, &fields)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}: valid, digest {}", config.path.display(), &config.digest[..12])?;
     for (plan, (mapper, suppressor)) in plan.types.iter().zip(rules.ids()) {
@@ -40,6 +44,23 @@ pub fn carry_out(arguments: &Check) -> Result<ExitCode> {
         writeln!(out, "  states      {}", states.join(", "))?;
         let fields: Vec<&str> = mapper.fields().iter().map(|field| field.path.as_str()).collect();
         writeln!(out, "  reads       {}", fields.join(", "))?;
+    }
+    for (signal, path) in pin::never_given(&config, &fields) {
+        writeln!(out, "\nnote: no pattern of type {signal} gives `{path}`, which its mapper reads")?;
+    }
+    // Where it is checked the salt need not be known.
+    if let Err(error) = Masks::new(&config, |name| std::env::var(name).ok()) {
+        writeln!(out, "\nnote: {error}")?;
+    }
+    for table in tables {
+        let columns: Vec<&str> = table.columns.iter().map(|column| &**column).collect();
+        writeln!(
+            out,
+            "\ntable {}\n  rows        {}\n  columns     {}",
+            table.name,
+            table.rows.len(),
+            columns.join(", ")
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

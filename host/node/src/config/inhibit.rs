@@ -5,7 +5,7 @@ use stillhouse_core::plan::InhibitPlan;
 use toml::Spanned;
 
 use crate::config::duration::Duration;
-use crate::config::{Refusal, refuse};
+use crate::config::{Refusal, TableConfig, refuse, table};
 
 /// `[inhibit]` as it is written.
 #[derive(Debug, Deserialize)]
@@ -29,12 +29,13 @@ fn yes() -> bool {
 }
 
 /// How parents are known.
-pub(super) fn check(inhibit: &Inhibit) -> Result<InhibitPlan, Refusal> {
+pub(super) fn check(inhibit: &Inhibit, tables: &[TableConfig]) -> Result<InhibitPlan, Refusal> {
     for (name, text) in [("table", &inhibit.table), ("column", &inhibit.column)] {
         if text.get_ref().is_empty() {
             return Err(refuse(text.span(), format!("`{name}` is empty; it names the {name} that has the parents")));
         }
     }
+    table::check_name(&inhibit.table, tables)?;
     Ok(InhibitPlan {
         table: inhibit.table.get_ref().as_str().into(),
         column: inhibit.column.get_ref().as_str().into(),

@@ -56,6 +56,13 @@ pub struct PatternConfig {
     pub each: Option<Regex>,
 }
 
+impl PatternConfig {
+    /// The named groups: what becomes a field.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.regex.capture_names().chain(self.each.iter().flat_map(Regex::capture_names)).flatten()
+    }
+}
+
 impl InputConfig {
     pub(super) fn check(file: Input, types: &[String], overrides: &Overrides) -> Result<Self, Refusal> {
         let files = glob::Pattern::new(file.files.get_ref())
@@ -101,12 +108,7 @@ impl InputConfig {
         }
         let time = time(file.time, format, overrides)?;
         for (pattern, checked) in file.pattern.iter().zip(&patterns) {
-            let groups: Vec<&str> = checked
-                .regex
-                .capture_names()
-                .chain(checked.each.iter().flat_map(Regex::capture_names))
-                .flatten()
-                .collect();
+            let groups: Vec<&str> = checked.groups().collect();
             if !time.fields.iter().any(|field| groups.contains(&field.as_str())) {
                 let message = format!(
                     "no group gives the event time: expected one of {}, the pattern has {}",

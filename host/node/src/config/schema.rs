@@ -13,6 +13,8 @@ use crate::config::flapping::Flapping;
 use crate::config::flood::Flood;
 use crate::config::inhibit::Inhibit;
 use crate::config::maintenance::Maintenance;
+use crate::config::mask::Mask;
+use crate::config::table::Table;
 use crate::config::window::Window;
 
 /// The whole file.
@@ -33,6 +35,12 @@ pub struct File {
     /// `[[maintenance]]`
     #[serde(default)]
     pub maintenance: Vec<Maintenance>,
+    /// `[[mask]]`, in order.
+    #[serde(default)]
+    pub mask: Vec<Spanned<Mask>>,
+    /// `[table.NAME]`, by name.
+    #[serde(default)]
+    pub table: BTreeMap<Spanned<String>, Table>,
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,
@@ -63,6 +71,9 @@ pub struct Order {
     pub allowed_lateness: Option<Duration>,
     /// A source that is silent for this long holds nobody up (10m).
     pub idle_after: Option<Spanned<Duration>>,
+    /// A signal that is further ahead of all others is a dead letter, until three of its source in a
+    /// row agree (off).
+    pub leap_max: Option<Spanned<Duration>>,
     /// How many signals may wait to be put in order (1,000,000).
     pub pending_max: Option<Spanned<u64>>,
     /// How long an id is remembered, in event time (10m).
@@ -167,6 +178,10 @@ pub struct Signal {
     /// What the mapper is told.
     #[serde(default)]
     pub mapper_settings: BTreeMap<String, Setting>,
+    /// The version of the mapper's states that this is written for.
+    pub schema: Option<Spanned<u32>>,
+    /// States that the mapper must have.
+    pub states: Option<Spanned<Vec<String>>>,
     /// Name or path of the suppressor.
     pub suppressor: Option<Spanned<String>>,
     /// What the suppressor is told.

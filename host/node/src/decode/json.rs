@@ -16,10 +16,11 @@ pub struct Projection {
     root: Node,
 }
 
+/// A place in a record: the fields that are wanted here, and below it.
 #[derive(Clone, Debug, Default)]
-struct Node {
+pub(crate) struct Node {
     /// The slots that the value at this place fills.
-    slots: Vec<usize>,
+    pub slots: Vec<usize>,
     keys: Vec<(Box<str>, Node)>,
 }
 
@@ -28,6 +29,11 @@ impl Projection {
     /// found too: `a.b` reads both `{"a":{"b":..}}` and `{"a.b":..}`.
     pub fn want(&mut self, path: &str, slot: usize) {
         self.root.want(path, slot);
+    }
+
+    /// The place of the record itself.
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
     }
 
     /// Reads the wanted fields of `record`, one JSON object.
@@ -51,7 +57,7 @@ impl Projection {
 }
 
 /// Whether brackets nest deeper than [`DEPTH_MAX`]. What has fewer brackets needs no closer look.
-fn is_too_deep(record: &str) -> bool {
+pub(crate) fn is_too_deep(record: &str) -> bool {
     let bytes = record.as_bytes();
     if bytes.len() <= DEPTH_MAX || memchr::memchr2_iter(b'[', b'{', bytes).nth(DEPTH_MAX).is_none() {
         return false;
@@ -76,6 +82,11 @@ impl Node {
             self.child(&path[..at]).want(&path[at + 1..], slot);
         }
         self.child(path).slots.push(slot);
+    }
+
+    /// The place under `key`, if something is wanted there.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        self.keys.iter().find(|(known, _)| **known == *key).map(|(_, node)| node)
     }
 
     fn child(&mut self, key: &str) -> &mut Node {
@@ -137,7 +148,7 @@ impl<'n> Visitor<'_> for Key<'n> {
         f.write_str("a key")
     }
     fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.keys.iter().find(|(known, _)| **known == *key).map(|(_, node)| node))
+        Ok(self.0.get(key))
     }
 }
 

@@ -1,25 +1,29 @@
 //! Reads one input: which slot each wanted field fills, and how a record becomes a row.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use stillhouse_core::block::{Block, Row, Span, id_hash, rank_of_id};
 use stillhouse_core::columns::outcome;
 use stillhouse_core::rule::Field;
+use stillhouse_core::table::Table;
 
 use crate::config::InputConfig;
 use crate::config::schema::{Format, Unmatched};
 use crate::decode::framing::{Chunk, Framing};
 use crate::decode::json::Projection;
+use crate::decode::lookup::Lookup;
 use crate::decode::text::Pattern;
 use crate::decode::time::{TimeFormat, rfc3339};
 use crate::decode::{Slot, Slots};
+use crate::tables::TablePath;
 
 /// Event times from the year 1 to 9999, in microseconds since 1970: far enough from the bounds of
 /// the numbers that differences of times never overflow.
 const TIMES_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// How the records of one input are read. Made once for each input, shared by all workers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     format: Format,
     unmatched: Unmatched,
@@ -29,6 +33,8 @@ pub struct Decoder {
     paths: Vec<String>,
     /// By signal type: the slot of each field of its mapper.
     places: Vec<Vec<usize>>,
+    /// By signal type: the fields that are looked up in tables.
+    lookups: Vec<Vec<Lookup>>,
     type_names: Vec<String>,
     json_type: Option<u16>,
     time: Vec<usize>,
@@ -46,7 +52,7 @@ pub struct Decoder {
 }
 
 /// Wanted fields that are not in the record as it stands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Wanted {
     time: Option<usize>,
     edge: Option<usize>,
@@ -74,6 +80,7 @@ impl Decoder {
             patterns: Vec::new(),
             paths: Vec::new(),
             places: Vec::new(),
+            lookups: Vec::new(),
             type_names: types.iter().map(|(name, _)| name.clone()).collect(),
             json_type: input.signal_type,
             time: Vec::new(),
@@ -101,12 +108,18 @@ impl Decoder {
         let sequence = input.sequence.clone().or_else(|| cloud_events.then(|| "sequence".to_owned()));
         decoder.sequence = sequence.map(|path| decoder.slot(&root(&path)));
         for (_, fields) in types {
-            let places = fields.iter().map(|field| match (field.path.as_str(), &input.subject) {
+            let mut place = |path: &str| match (path, &input.subject) {
                 ("subject", Some(path)) => decoder.slot(&root(path)),
                 (path, _) => decoder.slot(path),
+            };
+            let places: Vec<usize> = fields.iter().map(|field| place(&field.path)).collect();
+            let looked_up = fields.iter().zip(&places).filter_map(|(field, &to)| {
+                let path = TablePath::parse(&field.path)?;
+                Some(Lookup::new(path, place(path.field), to))
             });
-            let places = places.collect();
+            let lookups = looked_up.collect();
             decoder.places.push(places);
+            decoder.lookups.push(lookups);
         }
         decoder.bind(input, file_name, cloud_events);
         decoder
@@ -135,6 +148,7 @@ impl Decoder {
                 "data.edge" if self.each_field => self.wanted.edge = Some(slot),
                 "data" => self.wanted.data = Some(slot),
                 "id" if self.id.is_none() => self.wanted.id = Some(slot),
+                path if TablePath::parse(path).is_some() => {}
                 "source" if !cloud_events => self.constants.push((slot, self.source_name.clone())),
                 path if cloud_events => self.projection.want(path, slot),
                 // What other records call `subject` is the subject, unless another path is configured.
@@ -182,6 +196,11 @@ impl Decoder {
         }
         source_name.clone_into(&mut self.source_name);
         self
+    }
+
+    /// From now on this version of a table counts.
+    pub fn set_table(&mut self, table: &Arc<Table>) {
+        self.lookups.iter_mut().flatten().for_each(|lookup| lookup.set(table));
     }
 
     /// Whether signals name their own sources.
@@ -399,6 +418,7 @@ impl Decoder {
             slots.unescaped.push_str(block.text(row.id));
             slots.values[slot] = Slot::Unescaped(start, slots.unescaped.len() as u32);
         }
+        self.lookups[signal_type as usize].iter().for_each(|lookup| lookup.fill(slots));
         block.rows.push(row);
         let index = block.rows.len() - 1;
         rows.row(block, signal_type, index, slots, &self.places[signal_type as usize]);
