@@ -19,9 +19,7 @@ use stillhouse::map::{BATCH_ROWS, Mapped, Worker};
 use stillhouse::pipeline::{Pipeline, ROUND_CHUNKS};
 use stillhouse::rules::RuleSet;
 use stillhouse_core::columns::{Batch, Observations, Values};
-use stillhouse_core::plan::Mode;
 use stillhouse_core::rule::NoJudge;
-use stillhouse_core::window::{Shape, WindowPlan};
 use stillhouse_core::{Block, Core, Entry, Event, Plan};
 use stillhouse_rules::{EngineConfig, RuleEngine};
 use stillhouse_sdk::columns as sdk;
@@ -228,34 +226,6 @@ fn step_over(plan: &Arc<Plan>, blocks: &[Arc<Block>]) -> Vec<Event> {
     events
 }
 
-fn operators(criterion: &mut Criterion) {
-    if !is_wanted("operators") {
-        return;
-    }
-    const SECOND_US: i64 = 1_000_000;
-    let (_, count) = sizes();
-    let (config, rules) = loaded();
-    let blocks = mapped(&config, &rules, &workload::lines(count, 5_000));
-    let (size_us, max_us) = (60 * SECOND_US, 3_600 * SECOND_US);
-    let shapes = [
-        ("session", Shape::Session { gap_us: size_us, max_us }),
-        ("tumbling", Shape::Tumbling { size_us }),
-        ("sliding", Shape::Sliding { size_us, every_us: SECOND_US, max_us }),
-    ];
-    let mut group = criterion.benchmark_group("operators");
-    group.throughput(Throughput::Elements(count)).sample_size(10);
-    for (name, shape) in shapes {
-        let mut plan = rules.plan(&config).expect("a valid plan");
-        plan.types[0].mode = Mode::Window(WindowPlan { shape, count: 1, sources: 0, values: 0, early: true });
-        let plan = Arc::new(plan);
-        let mut lines = Vec::new();
-        step_over(&plan, &blocks).iter().for_each(|event| event.write_line(&mut lines));
-        println!("{name} windows over {count}: digest {}", digest(&lines));
-        group.bench_function(format!("{name} window"), |bencher| bencher.iter(|| step_over(&plan, &blocks)));
-    }
-    group.finish();
-}
-
 fn whole(criterion: &mut Criterion) {
     if !is_wanted("whole") {
         return;
@@ -301,5 +271,5 @@ fn whole(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, mapper, decode, core, operators, whole);
+criterion_group!(benches, mapper, decode, core, whole);
 criterion_main!(benches);
