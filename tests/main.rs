@@ -36,6 +36,8 @@ mod level;
 mod load;
 mod model;
 mod model_entity;
+mod model_evidence;
+mod model_flap;
 mod model_window;
 mod operators;
 mod plans;

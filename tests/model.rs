@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use stillhouse_core::block::{NO_TIME, id_hash};
 use stillhouse_core::columns::outcome;
 use stillhouse_core::event::{Data, Event, StateView};
-use stillhouse_core::plan::TypePlan;
+use stillhouse_core::plan::{SILENT, TypePlan};
 use stillhouse_core::{Ledger, Plan};
 
 use crate::model_entity::Entity;
@@ -174,7 +174,8 @@ fn about(kind: &str, plan: &Plan, signal: &Signal, key: Option<String>) -> Recor
 
 /// A state as events show it.
 pub fn shown(plan: &TypePlan, state: u8, value: &str) -> Shown {
-    let name = plan.states.get(state as usize).map_or("clear", |state| &state.name);
+    let unheard = if state == SILENT { "silent" } else { "clear" };
+    let name = plan.states.get(state as usize).map_or(unheard, |state| &state.name);
     (name.into(), (!value.is_empty()).then(|| value.into()))
 }
 
