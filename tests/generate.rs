@@ -2,7 +2,7 @@
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
-use stillhouse_core::plan::{Against, ConfirmPlan, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
+use stillhouse_core::plan::{Against, ConfirmPlan, DampingPlan, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
 use stillhouse_core::window::{Shape, WindowPlan};
 
 use crate::chance::Chance;
@@ -62,12 +62,32 @@ fn turn_state(chance: &mut Chance, plan: &mut TypePlan) {
     if chance.percent(20) {
         plan.spread = Some(chance.pick(&[2, 3]));
     }
+    if plan.flapping.is_none() && chance.percent(40) {
+        plan.damping = Some(any_damping(chance));
+    }
     let may_be_silent = plan.flapping.is_none_or(|flapping| flapping.quiet_us.is_some());
     if may_be_silent && chance.percent(30) {
         let silent_us = chance.pick(&[1, 7, 30, 80]);
         plan.silent_after_us = Some(silent_us);
         plan.clear_after_us.fill(None);
         plan.forget_after_us = plan.forget_after_us.max(silent_us + chance.pick(&[1, 20]));
+    }
+}
+
+/// Marks that can be reached: the ceiling is not below the cut, and sometimes just there.
+fn any_damping(chance: &mut Chance) -> DampingPlan {
+    let half_life_us = chance.pick(&[1, 5, 20, 100]);
+    let reuse = chance.pick(&[125, 300, 499]);
+    let times = chance.pick(&[2_u32, 4, 8]);
+    let ceiling_us = half_life_us * i64::from(times.ilog2());
+    DampingPlan {
+        half_life_us,
+        cut: chance.pick(&[reuse + 1, reuse * 2, reuse * times - 1, reuse * times]),
+        reuse,
+        max_suppress_us: ceiling_us + chance.pick(&[0, 0, 1, 100]),
+        down: chance.pick(&[0, 700, 1000]),
+        up: chance.pick(&[0, 300, 1000]),
+        change: chance.pick(&[1, 500]),
     }
 }
 

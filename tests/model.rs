@@ -44,6 +44,8 @@ pub struct Record {
 pub struct Said {
     pub records: Vec<Record>,
     pub ledger: Ledger,
+    /// Whether some of it hangs on less than the model can tell: it says nothing then.
+    pub unsure: bool,
 }
 
 /// Where an event stands: time, phase (timers, what comes at a watermark, signals, dead letters of
@@ -102,15 +104,17 @@ pub fn say(plan: &Plan, stream: &Stream) -> Said {
         let type_plan = &plan.types[signal.signal_type as usize];
         entity.or_insert_with(|| Entity::new(type_plan, signal.signal_type, &signal.key)).take(signal);
     }
+    let mut unsure = false;
     for entity in entities.values_mut() {
         entity.fire_timers(timers_us);
         entity.look_back(timers_us);
         entity.close(&mut ledger);
+        unsure |= entity.unsure;
         said.append(&mut entity.said);
     }
     said.sort_by(|a, b| a.0.cmp(&b.0));
     said.retain(|(place, _)| (place.0, place.1) < (before_us, BY_SIGNAL));
-    Said { records: said.into_iter().map(|(_, record)| record).collect(), ledger }
+    Said { records: said.into_iter().map(|(_, record)| record).collect(), ledger, unsure }
 }
 
 fn hash_of(stream: &Stream, signal: &Signal) -> u64 {

@@ -2,12 +2,12 @@
 
 use stillhouse_core::Ledger;
 use stillhouse_core::event::severity_name;
-use stillhouse_core::plan::{Against, CLEAR, DedupePlan, FlappingPlan, Mode, SILENT, TypePlan};
+use stillhouse_core::plan::{Against, CLEAR, DampingPlan, DedupePlan, FlappingPlan, Mode, SILENT, TypePlan};
 use stillhouse_core::rule::Condition;
 
 use crate::model::{BY_SIGNAL, BY_TIMER, Place, Record, Shown, shown};
 use crate::model_evidence::Evidence;
-use crate::model_flap::Score;
+use crate::model_flap::{Figure, Score};
 use crate::model_window;
 use crate::stream::Signal;
 
@@ -48,6 +48,7 @@ struct Memory {
     evidence: Evidence,
     /// The change bits, oldest first.
     bits: Vec<bool>,
+    figure: Figure,
     /// The last that reached the flap detection.
     reached: Option<(Seen, i64)>,
 }
@@ -63,12 +64,15 @@ pub struct Entity<'a> {
     /// What falls into windows.
     windowed: Vec<Signal>,
     pub said: Vec<(Place, Record)>,
+    /// Whether a figure came so near to a mark that only exact numbers tell on which side it is.
+    pub unsure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Timer {
     Hold,
     Quiet,
+    Reuse,
     Clear,
     Silent,
     Forget,
@@ -85,6 +89,7 @@ impl<'a> Entity<'a> {
             ledger: Ledger::default(),
             windowed: Vec::new(),
             said: Vec::new(),
+            unsure: false,
         }
     }
 
@@ -151,6 +156,9 @@ impl<'a> Entity<'a> {
         if let Some(flapping) = &self.plan.flapping {
             counted = u64::from(!self.flap(flapping, &what, signal));
         }
+        if let Some(damping) = &self.plan.damping {
+            counted = u64::from(!self.damp(damping, &what, signal));
+        }
         if self.plan.condition(signal.state) == Condition::Gone {
             self.gone(signal, counted);
             return;
@@ -203,9 +211,7 @@ impl<'a> Entity<'a> {
         self.memory.reached = Some((what.clone(), time_us));
         self.memory.bits.push(changed);
         let score = Score::of(plan, &self.memory.bits);
-        if let Some(flapping) = &mut self.memory.flapping {
-            flapping.signals += 1;
-            flapping.inputs += 1;
+        if self.goes_on_flapping() {
             if score.stops() {
                 self.stop_flapping(BY_SIGNAL);
             }
@@ -213,13 +219,46 @@ impl<'a> Entity<'a> {
         }
         let starts = score.starts();
         if starts {
-            // What was pending belongs to the flapping now.
-            let signals = self.memory.pending.as_mut().map_or(0, |pending| std::mem::take(&mut pending.signals));
-            self.memory.flapping = Some(Flapping { since_us: time_us, inputs: 1, signals });
-            let record = Record { since_us: Some(time_us), inputs: 1, ..Record::default() };
-            self.say("stillhouse.flapping.started", BY_SIGNAL, 1, record);
+            self.start_flapping();
         }
         starts
+    }
+
+    /// Whether the signal belongs to a flapping, as damping sees it.
+    fn damp(&mut self, plan: &DampingPlan, what: &Seen, signal: &Signal) -> bool {
+        let before = self.memory.reached.replace((what.clone(), signal.time_us));
+        let to = self.plan.condition(what.0);
+        let changed = before.filter(|(before, _)| before != what && to != Condition::Gone);
+        if let Some((before, _)) = &changed {
+            self.memory.figure.add(plan, signal.time_us, self.plan.condition(before.0), to);
+        }
+        if self.goes_on_flapping() {
+            return true;
+        }
+        let starts = changed.is_some()
+            && self.memory.figure.starts(plan).unwrap_or_else(|| {
+                self.unsure = true;
+                false
+            });
+        if starts {
+            self.start_flapping();
+        }
+        starts
+    }
+
+    fn goes_on_flapping(&mut self) -> bool {
+        let Some(flapping) = &mut self.memory.flapping else { return false };
+        flapping.signals += 1;
+        flapping.inputs += 1;
+        true
+    }
+
+    fn start_flapping(&mut self) {
+        // What was pending belongs to the flapping now.
+        let signals = self.memory.pending.as_mut().map_or(0, |pending| std::mem::take(&mut pending.signals));
+        self.memory.flapping = Some(Flapping { since_us: self.now_us, inputs: 1, signals });
+        let record = Record { since_us: Some(self.now_us), inputs: 1, ..Record::default() };
+        self.say("stillhouse.flapping.started", BY_SIGNAL, 1, record);
     }
 
     fn stop_flapping(&mut self, phase: u8) {
@@ -315,6 +354,7 @@ impl<'a> Entity<'a> {
                     self.stop_flapping(BY_TIMER);
                     self.memory.bits.clear();
                 }
+                Timer::Reuse => self.stop_flapping(BY_TIMER),
                 Timer::Clear => {
                     self.drop_evidence();
                     self.announce(BY_TIMER, Pending::unheard(CLEAR, self.memory.problem_us, 0));
@@ -328,9 +368,13 @@ impl<'a> Entity<'a> {
         }
     }
 
-    fn next_timer(&self) -> Option<(Timer, i64)> {
+    fn next_timer(&mut self) -> Option<(Timer, i64)> {
         let memory = &self.memory;
-        let (timer, due_us) = if memory.flapping.is_some() {
+        let (timer, due_us) = if let (Some(_), Some(damping)) = (&memory.flapping, &self.plan.damping) {
+            let reused_us = memory.figure.reused_us(damping);
+            self.unsure |= reused_us.is_none();
+            (Timer::Reuse, reused_us?)
+        } else if memory.flapping.is_some() {
             let quiet_us = self.plan.flapping.as_ref()?.quiet_us?;
             (Timer::Quiet, memory.reached.as_ref()?.1 + quiet_us)
         } else if let Some(pending) = &memory.pending {
