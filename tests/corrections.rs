@@ -82,6 +82,32 @@ fn a_problem_that_did_not_last_is_retracted_and_one_that_was_missed_is_told() {
 }
 
 #[test]
+fn a_change_that_was_missed_is_told_though_enough_sources_reported_the_state_then() {
+    let by = |source, signal| Item::Signal(Signal { source, ..signal });
+    let items = vec![
+        by(0, signal(0, "a", "k", UP, "")),
+        by(0, signal(10, "b", "k", DOWN, "")),
+        by(1, signal(12, "c", "k", DOWN, "")),
+        by(0, signal(30, "d", "l", UP, "")),
+        by(1, signal(30, "e", "l", UP, "")),
+        by(0, signal(11, "late", "k", UP, "")),
+    ];
+    let stream = Stream { sources: ["a", "b"].map(String::from).to_vec(), items, ended: true };
+    let plan = plan(vec![correcting(TypePlan { spread: Some(2), ..type_plan("net") }, 1_000)]);
+    let run = run(&Arc::new(plan), &stream, WHOLE);
+    assert_eq!(
+        told(&run.events),
+        [
+            "10 state.changed k up>down since 10 inputs 1",
+            "11 late k late by 19",
+            "30 correction k revision 1 of state.changed: down>up since 11 inputs 1",
+            "30 correction k revision 1 of state.changed: up>down since 12 inputs 1",
+        ]
+    );
+    assert_eq!((run.ledger.emitted, run.ledger.merged_repeated), (3, 3));
+}
+
+#[test]
 fn what_is_later_than_the_past_reaches_is_late_for_good() {
     let signals = [signal(0, "a", "k", UP, ""), signal(2_000, "b", "k", UP, ""), signal(999, "late", "k", DOWN, "")];
     let plan = Arc::new(plan(vec![correcting(type_plan("net"), 1_000)]));

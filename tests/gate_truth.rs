@@ -166,7 +166,7 @@ impl Outside {
         if time_us != made_us + held_back_us {
             return Some("left neither when it was made nor as late as it says".into());
         }
-        let parked = !slot.2 && of_type.flapping.is_some();
+        let parked = !slot.2 && (of_type.flapping.is_some() || of_type.damping.is_some());
         if held_back_us > of_type.suppress_max_us && !parked {
             return Some("held back for too long".into());
         }

@@ -2,7 +2,7 @@
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
-use stillhouse_core::plan::{Against, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
+use stillhouse_core::plan::{Against, ConfirmPlan, DampingPlan, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
 use stillhouse_core::window::{Shape, WindowPlan};
 
 use crate::chance::Chance;
@@ -45,9 +45,60 @@ fn any_type(chance: &mut Chance, name: &str) -> TypePlan {
         let high_mpct = chance.pick(&[4_000, 10_000, 20_000, 50_000]);
         let low_mpct = high_mpct - chance.pick(&[0, 1, 1_000, 3_000]);
         let quiet_us = chance.pick(&[None, Some(3), Some(20), Some(60)]);
-        plan.flapping = Some(FlappingPlan { weights: Weights::Nagios, high_mpct, low_mpct, quiet_us });
+        let weights = chance.pick(&[Weights::Nagios, Weights::Nagios, Weights::Icinga]);
+        plan.flapping = Some(FlappingPlan { weights, high_mpct, low_mpct, quiet_us });
+    }
+    if plan.mode == Mode::State {
+        turn_state(chance, &mut plan);
     }
     plan
+}
+
+/// Turns the knobs of states that last.
+fn turn_state(chance: &mut Chance, plan: &mut TypePlan) {
+    if chance.percent(30) {
+        plan.confirm = Some(any_confirm(chance));
+    }
+    if chance.percent(20) {
+        plan.spread = Some(chance.pick(&[2, 3]));
+    }
+    if plan.flapping.is_none() && chance.percent(40) {
+        plan.damping = Some(any_damping(chance));
+    }
+    let may_be_silent = plan.flapping.is_none_or(|flapping| flapping.quiet_us.is_some());
+    if may_be_silent && chance.percent(30) {
+        let silent_us = chance.pick(&[1, 7, 30, 80]);
+        plan.silent_after_us = Some(silent_us);
+        plan.clear_after_us.fill(None);
+        plan.forget_after_us = plan.forget_after_us.max(silent_us + chance.pick(&[1, 20]));
+    }
+}
+
+/// Marks that can be reached: the ceiling is not below the cut, and sometimes just there.
+fn any_damping(chance: &mut Chance) -> DampingPlan {
+    let half_life_us = chance.pick(&[1, 5, 20, 100]);
+    let reuse = chance.pick(&[125, 300, 499]);
+    let times = chance.pick(&[2_u32, 4, 8]);
+    let ceiling_us = half_life_us * i64::from(times.ilog2());
+    DampingPlan {
+        half_life_us,
+        cut: chance.pick(&[reuse + 1, reuse * 2, reuse * times - 1, reuse * times]),
+        reuse,
+        max_suppress_us: ceiling_us + chance.pick(&[0, 0, 1, 100]),
+        down: chance.pick(&[0, 700, 1000]),
+        up: chance.pick(&[0, 300, 1000]),
+        change: chance.pick(&[1, 500]),
+    }
+}
+
+fn any_confirm(chance: &mut Chance) -> ConfirmPlan {
+    let count = chance.between(1, 4) as u8;
+    let within_us = chance.pick(&[0, 3, 15, 60]);
+    match chance.below(3) {
+        0 => ConfirmPlan::Last { count, of: count + chance.between(0, 3) as u8 },
+        1 => ConfirmPlan::Within { count, within_us },
+        _ => ConfirmPlan::Sources { count: count.min(3), within_us },
+    }
 }
 
 fn any_window(chance: &mut Chance) -> WindowPlan {

@@ -39,6 +39,8 @@ mod load;
 mod masking;
 mod model;
 mod model_entity;
+mod model_evidence;
+mod model_flap;
 mod model_window;
 mod operators;
 mod pins;

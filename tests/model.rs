@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use stillhouse_core::block::{NO_TIME, id_hash};
 use stillhouse_core::columns::outcome;
 use stillhouse_core::event::{Data, Event, StateView};
-use stillhouse_core::plan::TypePlan;
+use stillhouse_core::plan::{SILENT, TypePlan};
 use stillhouse_core::{Ledger, Plan};
 
 use crate::model_entity::Entity;
@@ -44,6 +44,8 @@ pub struct Record {
 pub struct Said {
     pub records: Vec<Record>,
     pub ledger: Ledger,
+    /// Whether some of it hangs on less than the model can tell: it says nothing then.
+    pub unsure: bool,
 }
 
 /// Where an event stands: time, phase (timers, what comes at a watermark, signals, dead letters of
@@ -102,15 +104,17 @@ pub fn say(plan: &Plan, stream: &Stream) -> Said {
         let type_plan = &plan.types[signal.signal_type as usize];
         entity.or_insert_with(|| Entity::new(type_plan, signal.signal_type, &signal.key)).take(signal);
     }
+    let mut unsure = false;
     for entity in entities.values_mut() {
         entity.fire_timers(timers_us);
         entity.look_back(timers_us);
         entity.close(&mut ledger);
+        unsure |= entity.unsure;
         said.append(&mut entity.said);
     }
     said.sort_by(|a, b| a.0.cmp(&b.0));
     said.retain(|(place, _)| (place.0, place.1) < (before_us, BY_SIGNAL));
-    Said { records: said.into_iter().map(|(_, record)| record).collect(), ledger }
+    Said { records: said.into_iter().map(|(_, record)| record).collect(), ledger, unsure }
 }
 
 fn hash_of(stream: &Stream, signal: &Signal) -> u64 {
@@ -174,7 +178,8 @@ fn about(kind: &str, plan: &Plan, signal: &Signal, key: Option<String>) -> Recor
 
 /// A state as events show it.
 pub fn shown(plan: &TypePlan, state: u8, value: &str) -> Shown {
-    let name = plan.states.get(state as usize).map_or("clear", |state| &state.name);
+    let unheard = if state == SILENT { "silent" } else { "clear" };
+    let name = plan.states.get(state as usize).map_or(unheard, |state| &state.name);
     (name.into(), (!value.is_empty()).then(|| value.into()))
 }
 

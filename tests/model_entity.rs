@@ -1,11 +1,13 @@
-//! The oracle of one entity: duplicates by fingerprint, flapping, hold-down and hold-open.
+//! The oracle of one entity: duplicates by fingerprint, evidence, flapping, holds and silence.
 
 use stillhouse_core::Ledger;
 use stillhouse_core::event::severity_name;
-use stillhouse_core::plan::{Against, CLEAR, DedupePlan, FlappingPlan, Mode, TypePlan};
+use stillhouse_core::plan::{Against, CLEAR, DampingPlan, DedupePlan, FlappingPlan, Mode, SILENT, TypePlan};
 use stillhouse_core::rule::Condition;
 
 use crate::model::{BY_SIGNAL, BY_TIMER, Place, Record, Shown, shown};
+use crate::model_evidence::Evidence;
+use crate::model_flap::{Figure, Score};
 use crate::model_window;
 use crate::stream::Signal;
 
@@ -43,8 +45,10 @@ struct Memory {
     problem_us: i64,
     /// All that reached the deduplication, in order.
     fingerprints: Vec<(Seen, i64)>,
+    evidence: Evidence,
     /// The change bits, oldest first.
     bits: Vec<bool>,
+    figure: Figure,
     /// The last that reached the flap detection.
     reached: Option<(Seen, i64)>,
 }
@@ -60,13 +64,17 @@ pub struct Entity<'a> {
     /// What falls into windows.
     windowed: Vec<Signal>,
     pub said: Vec<(Place, Record)>,
+    /// Whether a figure came so near to a mark that only exact numbers tell on which side it is.
+    pub unsure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Timer {
     Hold,
     Quiet,
+    Reuse,
     Clear,
+    Silent,
     Forget,
 }
 
@@ -81,6 +89,7 @@ impl<'a> Entity<'a> {
             ledger: Ledger::default(),
             windowed: Vec::new(),
             said: Vec::new(),
+            unsure: false,
         }
     }
 
@@ -104,6 +113,7 @@ impl<'a> Entity<'a> {
         ledger.merged_repeated += self.ledger.merged_repeated;
         ledger.merged_blip += self.ledger.merged_blip;
         ledger.open += self.memory.pending.as_ref().map_or(0, |pending| pending.signals);
+        ledger.open += self.memory.evidence.open();
         ledger.open += self.memory.flapping.as_ref().map_or(0, |flapping| flapping.signals);
     }
 
@@ -135,15 +145,25 @@ impl<'a> Entity<'a> {
             self.announce(BY_SIGNAL, Pending::of(signal));
             return;
         }
+        let mut first = false;
+        if self.plan.condition(signal.state) != Condition::Gone && self.plan.confirm.is_some() {
+            match self.confirm(signal) {
+                Some(confirmed) => first = confirmed,
+                None => return,
+            }
+        }
         let mut counted = 1;
         if let Some(flapping) = &self.plan.flapping {
             counted = u64::from(!self.flap(flapping, &what, signal));
+        }
+        if let Some(damping) = &self.plan.damping {
+            counted = u64::from(!self.damp(damping, &what, signal));
         }
         if self.plan.condition(signal.state) == Condition::Gone {
             self.gone(signal, counted);
             return;
         }
-        self.hold(what, signal, counted);
+        self.hold(what, signal, counted, first);
         // A hold of zero, or one that ended while it flapped.
         if self.memory.flapping.is_none()
             && let Some(pending) = self.memory.pending.take_if(|pending| pending.due_us <= signal.time_us)
@@ -160,6 +180,25 @@ impl<'a> Entity<'a> {
         }
     }
 
+    /// Whether an observation goes on, and if so, whether it is the first of a problem that is
+    /// believed.
+    fn confirm(&mut self, signal: &Signal) -> Option<bool> {
+        let plan = self.plan.confirm.as_ref()?;
+        let is_problem = self.plan.condition(signal.state) == Condition::Problem;
+        let weighed = self.memory.evidence.weigh(plan, signal, is_problem);
+        self.ledger.merged_repeated += weighed.repeated;
+        self.ledger.merged_blip += weighed.blips;
+        if weighed.holds == is_problem {
+            return Some(weighed.first);
+        }
+        if is_problem {
+            self.memory.evidence.wait();
+        } else {
+            self.ledger.merged_repeated += 1;
+        }
+        None
+    }
+
     /// Whether the signal belongs to a flapping.
     fn flap(&mut self, plan: &FlappingPlan, what: &Seen, signal: &Signal) -> bool {
         let time_us = signal.time_us;
@@ -171,24 +210,55 @@ impl<'a> Entity<'a> {
         let changed = self.memory.reached.as_ref().is_some_and(|(before, _)| before != what);
         self.memory.reached = Some((what.clone(), time_us));
         self.memory.bits.push(changed);
-        let high = score_reaches(&self.memory.bits, plan.high_mpct);
-        let low = !score_reaches(&self.memory.bits, plan.low_mpct) || score_is(&self.memory.bits, plan.low_mpct);
-        if let Some(flapping) = &mut self.memory.flapping {
-            flapping.signals += 1;
-            flapping.inputs += 1;
-            if low {
+        let score = Score::of(plan, &self.memory.bits);
+        if self.goes_on_flapping() {
+            if score.stops() {
                 self.stop_flapping(BY_SIGNAL);
             }
             return true;
         }
-        if high {
-            // What was pending belongs to the flapping now.
-            let signals = self.memory.pending.as_mut().map_or(0, |pending| std::mem::take(&mut pending.signals));
-            self.memory.flapping = Some(Flapping { since_us: time_us, inputs: 1, signals });
-            let record = Record { since_us: Some(time_us), inputs: 1, ..Record::default() };
-            self.say("stillhouse.flapping.started", BY_SIGNAL, 1, record);
+        let starts = score.starts();
+        if starts {
+            self.start_flapping();
         }
-        high
+        starts
+    }
+
+    /// Whether the signal belongs to a flapping, as damping sees it.
+    fn damp(&mut self, plan: &DampingPlan, what: &Seen, signal: &Signal) -> bool {
+        let before = self.memory.reached.replace((what.clone(), signal.time_us));
+        let to = self.plan.condition(what.0);
+        let changed = before.filter(|(before, _)| before != what && to != Condition::Gone);
+        if let Some((before, _)) = &changed {
+            self.memory.figure.add(plan, signal.time_us, self.plan.condition(before.0), to);
+        }
+        if self.goes_on_flapping() {
+            return true;
+        }
+        let starts = changed.is_some()
+            && self.memory.figure.starts(plan).unwrap_or_else(|| {
+                self.unsure = true;
+                false
+            });
+        if starts {
+            self.start_flapping();
+        }
+        starts
+    }
+
+    fn goes_on_flapping(&mut self) -> bool {
+        let Some(flapping) = &mut self.memory.flapping else { return false };
+        flapping.signals += 1;
+        flapping.inputs += 1;
+        true
+    }
+
+    fn start_flapping(&mut self) {
+        // What was pending belongs to the flapping now.
+        let signals = self.memory.pending.as_mut().map_or(0, |pending| std::mem::take(&mut pending.signals));
+        self.memory.flapping = Some(Flapping { since_us: self.now_us, inputs: 1, signals });
+        let record = Record { since_us: Some(self.now_us), inputs: 1, ..Record::default() };
+        self.say("stillhouse.flapping.started", BY_SIGNAL, 1, record);
     }
 
     fn stop_flapping(&mut self, phase: u8) {
@@ -208,10 +278,19 @@ impl<'a> Entity<'a> {
         } else {
             self.ledger.merged_repeated += counted;
         }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.drop_evidence();
         self.memory = Memory::default();
     }
 
-    fn hold(&mut self, what: Seen, signal: &Signal, counted: u64) {
+    fn drop_evidence(&mut self) {
+        self.ledger.merged_blip += std::mem::take(&mut self.memory.evidence).open();
+    }
+
+    fn hold(&mut self, what: Seen, signal: &Signal, counted: u64, first: bool) {
         if self.memory.announced.as_ref() == Some(&what) {
             self.cancel();
             self.ledger.merged_repeated += counted;
@@ -235,8 +314,18 @@ impl<'a> Entity<'a> {
         self.cancel();
         let opens = self.announced(Condition::Problem) && self.plan.condition(what.0) == Condition::Healthy;
         let hold_us = if opens { self.plan.hold_open_us } else { self.plan.hold_down_us };
-        let due_us = signal.time_us + hold_us;
-        self.memory.pending = Some(Pending { due_us, signals: counted, ..Pending::of(signal) });
+        let mut pending = Pending { signals: counted, ..Pending::of(signal) };
+        if first {
+            // The observation itself is the last of them.
+            let support = self.memory.evidence.support();
+            pending.since_us = support[0].0.time_us;
+            pending.inputs = support.len() as u64;
+            pending.signals += support.iter().filter(|(_, open)| *open).count() as u64;
+            pending.severity = support.iter().map(|(signal, _)| signal.severity).max().unwrap_or(0);
+            pending.first = Some(support[0].0.id.clone());
+        }
+        pending.due_us = (pending.since_us + hold_us).max(signal.time_us);
+        self.memory.pending = Some(pending);
     }
 
     fn cancel(&mut self) {
@@ -265,33 +354,50 @@ impl<'a> Entity<'a> {
                     self.stop_flapping(BY_TIMER);
                     self.memory.bits.clear();
                 }
+                Timer::Reuse => self.stop_flapping(BY_TIMER),
                 Timer::Clear => {
-                    let since_us = self.memory.problem_us;
-                    self.announce(BY_TIMER, Pending::clear(since_us));
+                    self.drop_evidence();
+                    self.announce(BY_TIMER, Pending::unheard(CLEAR, self.memory.problem_us, 0));
                 }
-                Timer::Forget => self.memory = Memory::default(),
+                Timer::Silent => self.announce(BY_TIMER, Pending::unheard(SILENT, self.memory.seen_us, 1)),
+                Timer::Forget => self.forget(),
             }
+        }
+        if let Some(confirm) = &self.plan.confirm {
+            self.ledger.merged_blip += self.memory.evidence.leave(confirm, to_us);
         }
     }
 
-    fn next_timer(&self) -> Option<(Timer, i64)> {
+    fn next_timer(&mut self) -> Option<(Timer, i64)> {
         let memory = &self.memory;
-        let (timer, due_us) = if memory.flapping.is_some() {
+        let (timer, due_us) = if let (Some(_), Some(damping)) = (&memory.flapping, &self.plan.damping) {
+            let reused_us = memory.figure.reused_us(damping);
+            self.unsure |= reused_us.is_none();
+            (Timer::Reuse, reused_us?)
+        } else if memory.flapping.is_some() {
             let quiet_us = self.plan.flapping.as_ref()?.quiet_us?;
             (Timer::Quiet, memory.reached.as_ref()?.1 + quiet_us)
         } else if let Some(pending) = &memory.pending {
             (Timer::Hold, pending.due_us)
         } else if match self.plan.mode {
-            Mode::State => false,
+            Mode::State => {
+                memory.announced.is_none() && !(memory.fingerprints.is_empty() && memory.evidence.is_empty())
+            }
             Mode::Occurrence => memory.announced.is_some(),
             Mode::Window(_) => !memory.fingerprints.is_empty(),
         } {
             (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
+        } else if let Some(silent_us) = self.plan.silent_after_us
+            && memory.announced.as_ref().is_some_and(|(state, _)| *state != SILENT)
+        {
+            (Timer::Silent, memory.seen_us + silent_us)
+        } else if self.announced(Condition::Healthy)
+            || memory.announced.as_ref().is_some_and(|(state, _)| *state == SILENT)
+        {
+            (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
         } else if self.announced(Condition::Problem) {
             let state = memory.announced.as_ref()?.0;
             (Timer::Clear, memory.problem_us + self.plan.clear_after_us[state as usize]?)
-        } else if self.announced(Condition::Healthy) {
-            (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
         } else {
             return None;
         };
@@ -329,9 +435,10 @@ impl<'a> Entity<'a> {
 }
 
 impl Pending {
-    fn clear(since_us: i64) -> Self {
-        let what = (CLEAR, String::new());
-        Self { what, since_us, due_us: since_us, inputs: 0, signals: 0, severity: 0, first: None, last: None }
+    /// What no signal says.
+    fn unheard(state: u8, since_us: i64, severity: u8) -> Self {
+        let what = (state, String::new());
+        Self { what, since_us, due_us: since_us, inputs: 0, signals: 0, severity, first: None, last: None }
     }
 
     fn of(signal: &Signal) -> Self {
@@ -346,26 +453,4 @@ impl Pending {
             last: Some(signal.id.clone()),
         }
     }
-}
-
-/// Twenty times the flap score in nineteenths of a thousandth of a percent, without rounding: the
-/// weights of the twenty newest bits are `0.75 + x * 0.5 / 19` from the oldest (x = 0) on.
-fn score(bits: &[bool]) -> (u64, u64) {
-    let mut sum = 0;
-    for (age, bit) in bits.iter().rev().take(20).enumerate() {
-        let x = 19 - age as u64;
-        sum += if *bit { 57 + 2 * x } else { 0 };
-    }
-    // sum / 76 is the sum of the weights; a twentieth of it, in thousandths of a percent.
-    (sum * 100_000, 76 * 20)
-}
-
-fn score_reaches(bits: &[bool], mpct: u32) -> bool {
-    let (over, under) = score(bits);
-    over >= u64::from(mpct) * under
-}
-
-fn score_is(bits: &[bool], mpct: u32) -> bool {
-    let (over, under) = score(bits);
-    over == u64::from(mpct) * under
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entity::{Candidate, Effects, Entity, Input, Observation};
+use crate::entity::{Candidate, Effects, Entity, Input, Kind, Observation};
 use crate::ledger::Ledger;
 use crate::order::Place;
 use crate::plan::TypePlan;
@@ -200,7 +200,10 @@ impl Past {
 /// about one state since one time are the same; what lies between two such is paired in order.
 fn compare(was: Vec<Candidate>, is: Vec<Candidate>) -> Vec<Revised> {
     let mut changes = Vec::new();
-    let (mut was, mut is) = (was.into_iter().peekable(), is.into_iter().peekable());
+    // That many sources report a state is no event of its own, and must not be paired with one.
+    let is_event = |candidate: &Candidate| candidate.kind != Kind::Spread;
+    let (was, is) = (was.into_iter().filter(is_event), is.into_iter().filter(is_event));
+    let (mut was, mut is) = (was.peekable(), is.peekable());
     while was.peek().is_some() && was.peek() == is.peek() {
         was.next();
         is.next();

@@ -124,8 +124,6 @@ impl Gate {
         self.fire(late.now_us, exit);
         for change in correction.changes {
             match (change.was, change.is) {
-                // That many sources report a state is no event of its own.
-                (Some(Candidate { kind: Kind::Spread, .. }), _) | (_, Some(Candidate { kind: Kind::Spread, .. })) => {}
                 (Some(was), is) => self.revise(&was, is, &late, exit),
                 (None, Some(is)) => self.miss(is, &late, exit),
                 (None, None) => {}
