@@ -32,8 +32,9 @@ fn plan(config: &Config) -> Result<DerivePlan, String> {
 
 #[test]
 fn incidents_are_understood() {
-    let lines = "[incident.outage]\nsignals = [\"a.b\"]\nby = \"table.top.ology.service\"\nmin_severity = \"error\"\n\
-                 open_after = \"1s\"\nresolve_after = \"2s\"\nupdate_every = \"3s\"\nmembers_max = 4\n[incident.all]\n";
+    let lines = "[incident.outage]\nsignals = [\"a.b\"]\nby = \"table.topology.service\"\nmin_severity = \"error\"\n\
+                 open_after = \"1s\"\nresolve_after = \"2s\"\nupdate_every = \"3s\"\nmembers_max = 4\n[incident.all]\n\
+                 [table.topology]\nfile = \"topology.csv\"\nkey = \"node\"\n";
     let plan = plan(&parse(lines).expect("it is sound")).expect("it is sound");
     let [all, outage] = plan.incidents.as_slice() else { panic!("two, by name") };
     assert_eq!((&all.by, all.signals.len(), all.members_max), (&By::Key, 0, 50));
@@ -42,12 +43,14 @@ fn incidents_are_understood() {
     assert_eq!(durations(all), (0, 300_000_000, 60_000_000));
     assert_eq!(durations(outage), (1_000_000, 2_000_000, 3_000_000));
     assert_eq!((outage.min_severity, outage.members_max), (2, 4));
-    assert_eq!(outage.by, By::Table { name: "top.ology".into(), column: "service".into() });
+    assert_eq!(outage.by, By::Table { name: "topology".into(), column: "service".into() });
 }
 
 #[test]
 fn incidents_that_make_no_sense_are_refused() {
     refused("[incident.x]\nsignals = [\"a.c\"]\n", 2, &["no signal type `a.c`", "did you mean `a.b`?"]);
+    refused("[incident.x]\nsignals = []\n", 2, &["`signals` names none"]);
+    refused("[incident.x]\nby = \"table.topology.site\"\n", 2, &["no `[table.topology]`", "there is none"]);
     refused("[incident.x]\nby = \"kye\"\n", 2, &["expected `key`", "`kye`", "did you mean `key`?"]);
     for by in ["prefix:", "table.x", "table..x"] {
         refused(&format!("[incident.x]\nby = \"{by}\"\n"), 2, &["`table.TABLE.COLUMN`", by]);
@@ -119,6 +122,9 @@ fn triggers_that_make_no_sense_are_refused() {
     refused(&with("on = \"incident.opened\"\nincidents = [\"y\"]"), 4, &["no incident `y`", "there is none"]);
     refused(&with("on = \"burn.started\"\nsignals = [\"a.b\"]"), 4, &["`signals` says nothing of", "burn.started"]);
     refused(&with("on = \"flapping.started\"\nto = [\"down\"]"), 4, &["`to` says nothing of"]);
+    refused(&with("on = \"state.changed\"\nto = []"), 4, &["`to` names none"]);
+    refused(&with("on = \"state.changed\"\nsignals = []"), 4, &["`signals` names none"]);
+    refused(&with("on = \"burn.started\""), 3, &["no `[objective.NAME]`", "never happens"]);
     refused(&with("on = \"state.changed\"\nkey = \"***\""), 4, &["not a pattern"]);
     refused(&with("on = \"state.changed\"\nrate = { max = 0, per = \"1h\" }"), 4, &["`max` from 1 to 10000"]);
     refused(&with("on = \"state.changed\"\nrate = { max = 1, per = \"0s\" }"), 4, &["`per` must be more than 0"]);

@@ -365,3 +365,14 @@ fn what_is_not_observed_moves_the_watermark_all_the_same() {
         assert_eq!((run.ledger.merged_repeated, run.ledger.open), (1, 0));
     }
 }
+
+#[test]
+fn signals_of_two_sources_with_one_id_make_two_events() {
+    let of_type = TypePlan { mode: Mode::Occurrence, ..type_plan("net") };
+    let other = Signal { source: 1, ..signal(10, "7", "k", DOWN, "") };
+    let mut stream = Stream::of([signal(10, "7", "k", DOWN, ""), other]);
+    stream.sources.push("b".into());
+    let events = run(&Arc::new(plan(vec![of_type])), &stream, WHOLE).events;
+    let ids: std::collections::BTreeSet<_> = events.iter().map(|event| &event.id).collect();
+    assert_eq!((events.len(), ids.len()), (2, 2));
+}

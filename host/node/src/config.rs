@@ -191,11 +191,11 @@ impl Config {
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let derive = derive::DeriveConfig::check(file.incident, file.objective, file.trigger, &names)?;
         let masks = file.mask.into_iter().map(|mask| MaskConfig::check(mask, &inputs)).collect::<Result<_, _>>()?;
         let base = path.parent().unwrap_or(Path::new("."));
         let tables = file.table.into_iter().map(|(name, table)| TableConfig::check(name, table, base));
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let derive = derive::DeriveConfig::check(&tables, file.incident, file.objective, file.trigger, &names)?;
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
         if let Some(year) = overrides.year {
@@ -272,6 +272,9 @@ impl SignalConfig {
             let message =
                 format!("`{key}` without a `suppressor`, a `flood` limit or `[inhibit]`: nothing is held back");
             return Err(refuse(span, message));
+        }
+        if let Some(max) = file.suppress_max.as_ref().filter(|max| max.get_ref().0 == 0) {
+            return Err(refuse(max.span(), "`suppress_max` must be more than 0: at 0 nothing is ever held back"));
         }
         if let Some((key, span)) = never(&file) {
             return Err(refuse(span, format!("`{key}` must be more than 0: every source is silent for a moment")));

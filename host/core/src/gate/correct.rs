@@ -97,6 +97,7 @@ fn mark(candidate: &Candidate) -> u64 {
     hash.update(&candidate.to.since_us.to_le_bytes());
     hash.update(&candidate.time_us.to_le_bytes());
     hash.update(candidate.last.id.as_bytes());
+    hash.update(&candidate.last.source.to_le_bytes());
     hash.digest()
 }
 

@@ -103,7 +103,7 @@ impl Gate {
         let kind = kind_name(candidate.kind);
         let id = match &candidate.window {
             Some(counted) => result_id(kind, &candidate, counted),
-            None => id_of(&[kind.as_bytes(), &identity(&candidate), &now_us.to_le_bytes()]),
+            None => id_of(&[kind.as_bytes(), &identity(&candidate, exit), &now_us.to_le_bytes()]),
         };
         self.told.note(&candidate, plan, Fate::Left(Revision { id: Some(id.clone()), number: 1 }));
         let data = data(&candidate, judgement, exit);
@@ -113,7 +113,7 @@ impl Gate {
 
 fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Option<i64>, exit: &Exit<'_>) -> Event {
     let kind = kind_name(held.candidate.kind);
-    let id = id_of(&[outcome.as_bytes(), kind.as_bytes(), &identity(&held.candidate), &time_us.to_le_bytes()]);
+    let id = id_of(&[outcome.as_bytes(), kind.as_bytes(), &identity(&held.candidate, exit), &time_us.to_le_bytes()]);
     let rule = match held.cause {
         Cause::Suppressed | Cause::Delayed => exit.judge.rule(held.candidate.signal_type),
         Cause::Inhibited(_) | Cause::Flooded(_) => None,
@@ -132,7 +132,7 @@ fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Op
 }
 
 /// What makes a candidate this one and no other.
-fn identity(candidate: &Candidate) -> Vec<u8> {
+fn identity(candidate: &Candidate, exit: &Exit<'_>) -> Vec<u8> {
     let from = candidate.from.as_ref().map_or(0, |from| from.fingerprint);
     let mut bytes = Vec::with_capacity(candidate.key.len() + candidate.last.id.len() + 34);
     bytes.extend_from_slice(&candidate.signal_type.to_le_bytes());
@@ -142,6 +142,9 @@ fn identity(candidate: &Candidate) -> Vec<u8> {
     bytes.extend_from_slice(&(candidate.key.len() as u64).to_le_bytes());
     bytes.extend_from_slice(candidate.key.as_bytes());
     bytes.extend_from_slice(candidate.last.id.as_bytes());
+    // An id is one signal's within its source only.
+    bytes.push(0);
+    bytes.extend_from_slice(exit.sources.get(candidate.last.source as usize).map_or(b"", |name| name.as_bytes()));
     bytes
 }
 

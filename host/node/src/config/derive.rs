@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use crate::config::duration::Duration;
 use crate::config::schema::Setting;
+use crate::config::table::{TableConfig, check_name};
 use crate::config::{Refusal, did_you_mean, listed, refuse};
 
 /// How many members the events of an incident list, unless configured, and at most.
@@ -24,7 +25,7 @@ const OFTEN_MAX: u64 = 10_000;
 #[serde(deny_unknown_fields)]
 pub struct Incident {
     /// The signal types (all).
-    signals: Option<Vec<Spanned<String>>>,
+    signals: Option<Spanned<Vec<Spanned<String>>>>,
     /// What entities of one incident have in common: `key` (default), `all`, `prefix:TEXT` or
     /// `table.TABLE.COLUMN`.
     by: Option<Spanned<String>>,
@@ -146,6 +147,7 @@ pub struct DeriveConfig {
 
 impl DeriveConfig {
     pub(super) fn check(
+        tables: &[TableConfig],
         incidents: BTreeMap<Spanned<String>, Incident>,
         objectives: BTreeMap<Spanned<String>, Objective>,
         triggers: BTreeMap<Spanned<String>, Trigger>,
@@ -154,10 +156,10 @@ impl DeriveConfig {
         let mut config = Self::default();
         let types: Vec<&str> = types.iter().map(String::as_str).collect();
         for (name, incident) in incidents {
-            config.plan.incidents.push(incident.check(name.get_ref(), &types)?);
+            config.plan.incidents.push(incident.check(name.get_ref(), &types, tables)?);
         }
         for (name, objective) in objectives {
-            config.plan.objectives.push(objective.check(name.get_ref(), &types)?);
+            config.plan.objectives.push(objective.check(name.get_ref(), &types, tables)?);
         }
         for (name, trigger) in triggers {
             let trigger = trigger.check(name.get_ref(), &types, &mut config)?;
@@ -182,17 +184,20 @@ impl DeriveConfig {
 }
 
 impl Incident {
-    fn check(self, name: &str, types: &[&str]) -> Result<IncidentPlan, Refusal> {
+    fn check(self, name: &str, types: &[&str], tables: &[TableConfig]) -> Result<IncidentPlan, Refusal> {
         let members_max = self.members_max.as_ref().map_or(MEMBERS_LISTED.0, |max| *max.get_ref());
         if let Some(max) = self.members_max.filter(|max| !(1..=MEMBERS_LISTED.1).contains(max.get_ref())) {
             let message = format!("expected `members_max` from 1 to {}, got {}", MEMBERS_LISTED.1, max.get_ref());
             return Err(refuse(max.span(), message));
         }
+        self.signals.as_ref().map(|signals| not_empty("signals", signals)).transpose()?;
+        let signals = self.signals.map(Spanned::into_inner).unwrap_or_default();
+        let signals = names(&signals, types, "signal type")?;
         let us = |duration: Option<Duration>, default_us| duration.map_or(default_us, |duration| duration.0);
         Ok(IncidentPlan {
             name: name.into(),
-            signals: names(self.signals.as_deref().unwrap_or_default(), types, "signal type")?,
-            by: self.by.map_or(Ok(By::Key), |by| group(&by))?,
+            signals,
+            by: self.by.map_or(Ok(By::Key), |by| group(&by, tables))?,
             min_severity: self.min_severity.map_or(0, |level| level as u8),
             open_after_us: us(self.open_after, 0),
             resolve_after_us: us(self.resolve_after, 300_000_000),
@@ -203,7 +208,7 @@ impl Incident {
 }
 
 impl Objective {
-    fn check(self, name: &str, types: &[&str]) -> Result<ObjectivePlan, Refusal> {
+    fn check(self, name: &str, types: &[&str], tables: &[TableConfig]) -> Result<ObjectivePlan, Refusal> {
         let target = *self.target.get_ref();
         let target_ppm = parts(target, 10_000.0).filter(|ppm| (1..1_000_000).contains(ppm)).ok_or_else(|| {
             let message =
@@ -234,7 +239,7 @@ impl Objective {
         Ok(ObjectivePlan {
             name: name.into(),
             signal_type: types.iter().position(|known| known == self.signal.get_ref()).unwrap_or(0) as u16,
-            by: self.by.map_or(Ok(By::All), |by| group(&by))?,
+            by: self.by.map_or(Ok(By::All), |by| group(&by, tables))?,
             target_ppm: target_ppm as u32,
             every_us,
             burns,
@@ -290,11 +295,19 @@ impl Trigger {
             if !fits {
                 return Err(refuse(list.span(), format!("`{key}` says nothing of `on = \"{on}\"`; leave it out")));
             }
+            not_empty(key, &list)?;
             of = names(list.get_ref(), known, what)?;
         }
         if let Some(to) = self.to.as_ref().filter(|_| about != "state") {
             return Err(refuse(to.span(), format!("`to` says nothing of `on = \"{on}\"`; leave it out")));
         }
+        for (kind, table, known) in [("incident", "incident", &incidents), ("burn", "objective", &objectives)] {
+            if about == kind && known.is_empty() {
+                let message = format!("there is no `[{table}.NAME]`, so `{on}` never happens; add one");
+                return Err(refuse(self.on.span(), message));
+            }
+        }
+        self.to.as_ref().map(|to| not_empty("to", to)).transpose()?;
         let to = self.to.map(Spanned::into_inner).unwrap_or_default();
         let states = to.iter().map(|state| state.get_ref().as_str().into()).collect();
         config.states.extend(to.into_iter().map(|state| (state, of.clone())));
@@ -366,7 +379,7 @@ fn parts(number: f64, each: f64) -> Option<u64> {
     (is_whole && (0.0..1e15).contains(&parts)).then_some(parts as u64)
 }
 
-fn group(by: &Spanned<String>) -> Result<By, Refusal> {
+fn group(by: &Spanned<String>, tables: &[TableConfig]) -> Result<By, Refusal> {
     let written = by.get_ref().as_str();
     let table = written.strip_prefix("table.").and_then(|rest| rest.rsplit_once('.'));
     match (written, written.strip_prefix("prefix:"), table) {
@@ -374,6 +387,7 @@ fn group(by: &Spanned<String>) -> Result<By, Refusal> {
         ("key", ..) => Ok(By::Key),
         (_, Some(separator), _) if !separator.is_empty() => Ok(By::Prefix(separator.into())),
         (.., Some((name, column))) if !name.is_empty() && !column.is_empty() => {
+            check_name(&Spanned::new(by.span(), name.to_owned()), tables)?;
             Ok(By::Table { name: name.into(), column: column.into() })
         }
         _ => {
@@ -395,6 +409,14 @@ fn one_of(name: &Spanned<String>, known: &[&str], what: &str) -> Result<(), Refu
     let there = if known.is_empty() { "none".into() } else { listed(known) };
     let message = format!("there is no {what} `{written}`; there is {there}{}", did_you_mean(written, known));
     Err(refuse(name.span(), message))
+}
+
+/// Refuses an empty list: without the key it would be all, and nobody means that by naming none.
+fn not_empty(key: &str, list: &Spanned<Vec<Spanned<String>>>) -> Result<(), Refusal> {
+    match list.get_ref().is_empty() {
+        true => Err(refuse(list.span(), format!("`{key}` names none; leave it out if all are meant"))),
+        false => Ok(()),
+    }
 }
 
 fn names(list: &[Spanned<String>], known: &[&str], what: &str) -> Result<Vec<Box<str>>, Refusal> {
