@@ -1,6 +1,7 @@
 //! Problems that are believed only on evidence, and where every signal of it ends.
 
 use stillhouse_core::Plan;
+use stillhouse_core::level::{Bound, Bounds, LevelPlan};
 use stillhouse_core::plan::{Against, ConfirmPlan, DedupePlan, FlappingPlan, TypePlan, Weights};
 
 use crate::plans::{DOWN, GONE, SLOW, UP, plan, type_plan};
@@ -242,6 +243,25 @@ fn a_duplicate_is_no_evidence() {
         &[],
     );
     assert_eq!((ends(&forgotten), forgotten.core.entities()), ((0, 1, 0, 0), 1));
+}
+
+#[test]
+fn evidence_that_leaves_takes_no_level_along() {
+    let high = Some(Bound { enter: 20.0, leave: 15.0 });
+    let bounds = Bounds::Fixed { high, low: None };
+    let level = LevelPlan { normal: UP, high: DOWN, low: SLOW, severity: 2, smooth_us: 0, bounds };
+    // 18 is still high, until the entity is forgotten: again no more than evidence.
+    let open_after = |forget_after_us| {
+        let levelled = |plan: &mut TypePlan| (plan.level, plan.forget_after_us) = (Some(level), forget_after_us);
+        let signals = [(0, "30"), (50, "18"), (55, "50")].map(|(time_us, value)| {
+            let key = if time_us == 55 { "z" } else { "k" };
+            signal(time_us, value, key, UP, value)
+        });
+        let run = check_divided(one(TWO_WITHIN_10, levelled), &Stream::of(signals), &[]);
+        (run.ledger.open, run.ledger.merged_blip, run.ledger.merged_repeated)
+    };
+    assert_eq!(open_after(51), (2, 1, 0));
+    assert_eq!(open_after(50), (1, 1, 1));
 }
 
 #[test]

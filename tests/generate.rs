@@ -2,6 +2,7 @@
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::outcome;
+use stillhouse_core::level::{Bound, Bounds, LevelPlan};
 use stillhouse_core::plan::{Against, ConfirmPlan, DampingPlan, DedupePlan, FlappingPlan, Mode, TypePlan, Weights};
 use stillhouse_core::window::{Shape, WindowPlan};
 
@@ -60,6 +61,9 @@ fn turn_state(chance: &mut Chance, plan: &mut TypePlan) {
         plan.confirm = Some(any_confirm(chance));
     }
     if chance.percent(20) {
+        plan.level = Some(any_level(chance));
+    }
+    if chance.percent(20) {
         plan.spread = Some(chance.pick(&[2, 3]));
     }
     if plan.flapping.is_none() && chance.percent(40) {
@@ -72,6 +76,14 @@ fn turn_state(chance: &mut Chance, plan: &mut TypePlan) {
         plan.clear_after_us.fill(None);
         plan.forget_after_us = plan.forget_after_us.max(silent_us + chance.pick(&[1, 20]));
     }
+}
+
+fn any_level(chance: &mut Chance) -> LevelPlan {
+    let high = Bound { enter: 20.0, leave: chance.pick(&[20.0, 15.0, 10.0]) };
+    let low = Bound { enter: 5.0, leave: chance.pick(&[5.0, 10.0]) };
+    let (high, low) = chance.pick(&[(Some(high), None), (None, Some(low)), (Some(high), Some(low))]);
+    let bounds = Bounds::Fixed { high, low };
+    LevelPlan { normal: UP, high: DOWN, low: chance.pick(&[SLOW, DOWN]), severity: 2, smooth_us: 0, bounds }
 }
 
 /// Marks that can be reached: the ceiling is not below the cut, and sometimes just there.
@@ -194,17 +206,22 @@ pub fn orderly_stream(chance: &mut Chance, plan: &Plan) -> Stream {
 }
 
 fn any_signal(chance: &mut Chance, plan: &Plan, sources: usize, number: i64) -> Signal {
+    let signal_type = chance.below(plan.types.len());
+    let values: &[&str] = match plan.types[signal_type].level {
+        Some(_) => &["4", "5", "9.5", "10", "10.5", "15", "18", "20", "20.5", " 30 ", "much", ""],
+        None => &["", "", "", "v"],
+    };
     Signal {
         source: chance.below(sources) as u32,
         time_us: 0,
         rank: chance.pick(&[0, 0, number as u64]),
         id: format!("e{number}"),
         has_id: chance.percent(80),
-        signal_type: chance.below(plan.types.len()) as u16,
+        signal_type: signal_type as u16,
         outcome: outcome::OBSERVED,
         key: chance.pick(&["k", "k", "l", "m"]).into(),
         state: chance.pick(&[UP, UP, UP, UP, DOWN, DOWN, DOWN, SLOW, SLOW, GONE]),
-        value: chance.pick(&["", "", "", "v"]).into(),
+        value: chance.pick(values).into(),
         severity: chance.between(0, 3) as u8,
     }
 }

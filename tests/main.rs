@@ -41,6 +41,7 @@ mod model;
 mod model_entity;
 mod model_evidence;
 mod model_flap;
+mod model_level;
 mod model_window;
 mod operators;
 mod pins;

@@ -2,20 +2,24 @@
 
 use stillhouse_core::Ledger;
 use stillhouse_core::event::severity_name;
+use stillhouse_core::level::Side;
 use stillhouse_core::plan::{Against, CLEAR, DampingPlan, DedupePlan, FlappingPlan, Mode, SILENT, TypePlan};
 use stillhouse_core::rule::Condition;
 
 use crate::model::{BY_SIGNAL, BY_TIMER, Place, Record, Shown, shown};
 use crate::model_evidence::Evidence;
 use crate::model_flap::{Figure, Score};
+use crate::model_level;
 use crate::model_window;
 use crate::stream::Signal;
 
-/// State and value.
+/// State, and the value unless it only decides the state.
 type Seen = (u8, String);
 
 struct Pending {
     what: Seen,
+    /// The newest.
+    value: String,
     since_us: i64,
     due_us: i64,
     /// Signals that speak for it.
@@ -37,6 +41,9 @@ struct Flapping {
 #[derive(Default)]
 struct Memory {
     announced: Option<Seen>,
+    /// The value that it was announced with.
+    value: String,
+    side: Side,
     pending: Option<Pending>,
     flapping: Option<Flapping>,
     /// When anything was observed last, duplicates included.
@@ -121,7 +128,19 @@ impl<'a> Entity<'a> {
     pub fn take(&mut self, signal: &Signal) {
         self.fire_timers(signal.time_us);
         self.now_us = signal.time_us;
-        let what: Seen = (signal.state, signal.value.clone());
+        let mut what: Seen = (signal.state, signal.value.clone());
+        let levelled;
+        let mut signal = signal;
+        if let Some(level) = self.plan.level.as_ref().filter(|_| self.plan.condition(signal.state) != Condition::Gone) {
+            let Some(side) = model_level::side(level, self.memory.side, signal) else {
+                self.ledger.merged_repeated += 1;
+                return;
+            };
+            self.memory.side = side;
+            levelled = model_level::on(self.plan, level, side, signal);
+            signal = &levelled;
+            what = (signal.state, String::new());
+        }
         self.memory.seen_us = signal.time_us;
         if self.plan.condition(signal.state) == Condition::Problem {
             self.memory.problem_us = signal.time_us;
@@ -300,6 +319,7 @@ impl<'a> Entity<'a> {
         if unknown && self.plan.condition(what.0) == Condition::Healthy {
             self.cancel();
             self.memory.announced = Some(what);
+            self.memory.value = signal.value.clone();
             self.ledger.merged_repeated += counted;
             return;
         }
@@ -309,12 +329,13 @@ impl<'a> Entity<'a> {
             pending.signals += counted;
             pending.severity = pending.severity.max(signal.severity);
             pending.last = Some(signal.id.clone());
+            pending.value = signal.value.clone();
             return;
         }
         self.cancel();
         let opens = self.announced(Condition::Problem) && self.plan.condition(what.0) == Condition::Healthy;
         let hold_us = if opens { self.plan.hold_open_us } else { self.plan.hold_down_us };
-        let mut pending = Pending { signals: counted, ..Pending::of(signal) };
+        let mut pending = Pending { what, signals: counted, ..Pending::of(signal) };
         if first {
             // The observation itself is the last of them.
             let support = self.memory.evidence.support();
@@ -381,7 +402,9 @@ impl<'a> Entity<'a> {
             (Timer::Hold, pending.due_us)
         } else if match self.plan.mode {
             Mode::State => {
-                memory.announced.is_none() && !(memory.fingerprints.is_empty() && memory.evidence.is_empty())
+                let knows_nothing =
+                    memory.fingerprints.is_empty() && memory.evidence.is_empty() && memory.side == Side::Normal;
+                memory.announced.is_none() && !knows_nothing
             }
             Mode::Occurrence => memory.announced.is_some(),
             Mode::Window(_) => !memory.fingerprints.is_empty(),
@@ -405,10 +428,10 @@ impl<'a> Entity<'a> {
     }
 
     fn announce(&mut self, phase: u8, pending: Pending) {
-        let view = |(state, value): &Seen| -> Shown { shown(self.plan, *state, value) };
+        let view = |(state, _): &Seen, value: &str| -> Shown { shown(self.plan, *state, value) };
         let record = Record {
-            from: self.memory.announced.as_ref().map(view),
-            to: Some(view(&pending.what)),
+            from: self.memory.announced.as_ref().map(|what| view(what, &self.memory.value)),
+            to: Some(view(&pending.what, &pending.value)),
             since_us: Some(pending.since_us),
             inputs: pending.inputs,
             severity: Some(severity_name(pending.severity).into()),
@@ -417,6 +440,7 @@ impl<'a> Entity<'a> {
             ..Record::default()
         };
         self.memory.announced = Some(pending.what);
+        self.memory.value = pending.value;
         self.say("stillhouse.state.changed", phase, pending.signals, record);
     }
 
@@ -438,12 +462,14 @@ impl Pending {
     /// What no signal says.
     fn unheard(state: u8, since_us: i64, severity: u8) -> Self {
         let what = (state, String::new());
-        Self { what, since_us, due_us: since_us, inputs: 0, signals: 0, severity, first: None, last: None }
+        let value = String::new();
+        Self { what, value, since_us, due_us: since_us, inputs: 0, signals: 0, severity, first: None, last: None }
     }
 
     fn of(signal: &Signal) -> Self {
         Self {
             what: (signal.state, signal.value.clone()),
+            value: signal.value.clone(),
             since_us: signal.time_us,
             due_us: signal.time_us,
             inputs: 1,

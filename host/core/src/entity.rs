@@ -254,7 +254,8 @@ impl Entity {
     fn is_forgotten(&self) -> bool {
         let evidence = self.evidence().is_some_and(|evidence| !evidence.is_empty());
         let seen = self.memory.as_ref().is_some_and(|memory| memory.seen.is_some());
-        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen
+        let level = self.memory.as_ref().and_then(|memory| memory.level.as_deref()).is_some_and(Level::is_known);
+        self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen && !level
     }
 
     /// Signals of it that are in no place of the ledger yet.

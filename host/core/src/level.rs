@@ -122,6 +122,11 @@ impl Level {
         Some(Observation { state, severity: seen.severity.max(least), fingerprint: fingerprint(state, b""), ..*seen })
     }
 
+    /// Whether it has taken in a number.
+    pub fn is_known(&self) -> bool {
+        self.last_us.is_some()
+    }
+
     /// Takes in the next value and tells on which side of its bounds the entity is now.
     pub fn observe(&mut self, plan: &LevelPlan, time_us: i64, value: f64) -> Side {
         self.smooth(plan.smooth_us, time_us, value);
