@@ -173,8 +173,6 @@ fn any_correcting(chance: &mut Chance) -> Plan {
     let mut plan = any_plan(chance);
     plan.types = plan.types.into_iter().map(|of_type| correcting(of_type, 1_000_000)).collect();
     for of_type in &mut plan.types {
-        // Another number on the same side of its bounds is nothing to correct, but it is shown.
-        of_type.level = None;
         // An early result and a correction would both supersede.
         if let Mode::Window(window) = &mut of_type.mode {
             window.early = false;

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::leave::{data, kind_name, source};
 use super::{Exit, Gate, Try, slot_of};
-use crate::entity::{Candidate, Input, Kind};
+use crate::entity::{Candidate, Input, Kind, Standing};
 use crate::event::{Correction as Corrected, Data, Event, Time, id_of};
 use crate::past::Correction;
 use crate::plan::TypePlan;
@@ -103,9 +103,11 @@ fn mark(candidate: &Candidate) -> u64 {
 
 /// Whether a consumer must know of the difference. How many signals repeated what was known is none.
 fn differs(was: &Candidate, is: &Candidate) -> bool {
-    let from = |candidate: &Candidate| candidate.from.as_ref().map(|from| from.fingerprint);
+    // With a level, states of one fingerprint differ in the number that is shown.
+    let standing = |standing: &Standing| (standing.fingerprint, standing.value.clone());
+    let from = |candidate: &Candidate| candidate.from.as_ref().map(standing);
     let shown = |candidate: &Candidate| {
-        (candidate.kind, candidate.time_us, candidate.to.fingerprint, candidate.to.since_us, candidate.severity)
+        (candidate.kind, candidate.time_us, standing(&candidate.to), candidate.to.since_us, candidate.severity)
     };
     // Of a window the count is what it says.
     let windows = was.window.is_some() && (was.inputs != is.inputs || was.window != is.window);
