@@ -60,6 +60,12 @@ struct Memory {
     reached: Option<(Seen, i64)>,
 }
 
+impl Memory {
+    fn is_silent(&self) -> bool {
+        self.announced.as_ref().is_some_and(|(state, _)| *state == SILENT)
+    }
+}
+
 /// One entity and what was said of it.
 pub struct Entity<'a> {
     plan: &'a TypePlan,
@@ -381,6 +387,10 @@ impl<'a> Entity<'a> {
                     self.announce(BY_TIMER, Pending::unheard(CLEAR, self.memory.problem_us, 0));
                 }
                 Timer::Silent => self.announce(BY_TIMER, Pending::unheard(SILENT, self.memory.seen_us, 1)),
+                // Whoever was told of the silence is told that nobody waits any longer.
+                Timer::Forget if self.memory.is_silent() => {
+                    self.announce(BY_TIMER, Pending::unheard(CLEAR, self.memory.seen_us, 0));
+                }
                 Timer::Forget => self.forget(),
             }
         }
@@ -414,9 +424,7 @@ impl<'a> Entity<'a> {
             && memory.announced.as_ref().is_some_and(|(state, _)| *state != SILENT)
         {
             (Timer::Silent, memory.seen_us + silent_us)
-        } else if self.announced(Condition::Healthy)
-            || memory.announced.as_ref().is_some_and(|(state, _)| *state == SILENT)
-        {
+        } else if self.announced(Condition::Healthy) || memory.is_silent() {
             (Timer::Forget, memory.seen_us + self.plan.forget_after_us)
         } else if self.announced(Condition::Problem) {
             let state = memory.announced.as_ref()?.0;

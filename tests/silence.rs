@@ -71,9 +71,11 @@ fn a_silent_entity_is_forgotten_after_its_bound() {
     let forgets = |plan: &mut TypePlan| plan.forget_after_us = 50;
     let known = [silent, "49 state.changed k silent>down since 49 inputs 1"];
     check(forgets, &[(0, UP), (49, DOWN)], 60, &known);
-    let unknown = [silent, "50 state.changed k ?>down since 50 inputs 1"];
+    // Whoever knows of the silence learns that nobody waits any longer.
+    let clear = "50 state.changed k silent>clear since 0 inputs 0";
+    let unknown = [silent, clear, "50 state.changed k ?>down since 50 inputs 1"];
     check(forgets, &[(0, UP), (50, DOWN)], 60, &unknown);
-    let run = check(forgets, &[(0, UP)], 60, &[silent]);
+    let run = check(forgets, &[(0, UP)], 60, &[silent, clear]);
     assert_eq!((run.core.entities(), run.ledger.open), (1, 0));
 }
 

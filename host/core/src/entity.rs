@@ -322,6 +322,8 @@ impl Entity {
                 }
                 Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
                 Timer::Window => self.fire_window(plan, out),
+                // Somebody was told of its silence, so its end is told too.
+                Timer::Forget if self.is_problem(plan) => self.turn(plan, CLEAR, 0, self.seen_us, due_us, out),
                 Timer::Forget => self.forget(out),
             }
         }

@@ -80,7 +80,8 @@ pub struct TypePlan {
     /// An entity that is known and not observed for this long is [`SILENT`]; only in [`Mode::State`],
     /// and only where no state has a `clear_after_us`.
     pub silent_after_us: Option<i64>,
-    /// An entity that is healthy, or [`SILENT`], and not observed for this long is forgotten.
+    /// An entity that is healthy, or [`SILENT`], and not observed for this long is forgotten; one that is
+    /// silent is told to be [`CLEAR`] first.
     pub forget_after_us: i64,
     /// Deduplication by fingerprint.
     pub dedupe: Option<DedupePlan>,
