@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stillhouse_core::Plan;
-use stillhouse_core::plan::{ConfirmPlan, DampingPlan, Mode, TypePlan, Weights};
+use stillhouse_core::plan::{ConfirmPlan, Mode};
 
 use crate::chance::Chance;
 use crate::generate::{any_plan, any_stream, let_tick, tighten};
@@ -11,49 +11,8 @@ use crate::plans::UP;
 use crate::properties::{between, divided, for_seeds, hold};
 use crate::stream::{Item, Stream, WHOLE, run, signal};
 
-/// Turns the knobs of a type that not every type has.
-fn turn(chance: &mut Chance, plan: &mut TypePlan) {
-    if plan.mode != Mode::State {
-        return;
-    }
-    plan.confirm = any_confirm(chance);
-    if chance.percent(40) {
-        plan.clear_after_us.fill(None);
-        plan.silent_after_us = Some(chance.pick(&[1, 7, 30, 80]));
-    }
-    if chance.percent(30) {
-        plan.spread = Some(chance.pick(&[1, 2, 3]));
-    }
-    if let Some(flapping) = plan.flapping.as_mut().filter(|_| chance.percent(50)) {
-        flapping.weights = Weights::Icinga;
-    } else if chance.percent(40) {
-        plan.flapping = None;
-        plan.damping = Some(DampingPlan {
-            half_life_us: chance.pick(&[1, 5, 20, 100]),
-            cut: chance.pick(&[500, 1000, 2000]),
-            reuse: chance.pick(&[1, 100, 499]),
-            max_suppress_us: chance.pick(&[40, 200]),
-            down: 1000,
-            up: chance.pick(&[0, 300]),
-            change: 500,
-        });
-    }
-}
-
-fn any_confirm(chance: &mut Chance) -> Option<ConfirmPlan> {
-    let count = chance.between(1, 4) as u8;
-    let within_us = chance.pick(&[0, 3, 15, 60]);
-    match chance.below(4) {
-        0 => None,
-        1 => Some(ConfirmPlan::Last { count, of: count + chance.between(0, 3) as u8 }),
-        2 => Some(ConfirmPlan::Within { count, within_us }),
-        _ => Some(ConfirmPlan::Sources { count: count.min(3), within_us }),
-    }
-}
-
 fn any(chance: &mut Chance) -> (Plan, Stream) {
-    let mut plan = any_plan(chance);
-    plan.types.iter_mut().for_each(|plan| turn(chance, plan));
+    let plan = any_plan(chance);
     let stream = any_stream(chance, &plan);
     (plan, stream)
 }
@@ -106,7 +65,8 @@ fn one_of_the_last_one_is_what_it_would_be_without() {
         plan.types.iter_mut().for_each(|plan| plan.confirm = None);
         hold(plan, stream, &|plan, stream| {
             let mut confirmed = Plan::clone(plan);
-            confirmed.types.iter_mut().for_each(|plan| plan.confirm = Some(ConfirmPlan::Last { count: 1, of: 1 }));
+            let states = confirmed.types.iter_mut().filter(|plan| plan.mode == Mode::State);
+            states.for_each(|plan| plan.confirm = Some(ConfirmPlan::Last { count: 1, of: 1 }));
             let without = run(plan, stream, WHOLE);
             between("without and with", &without, &run(&Arc::new(confirmed), stream, WHOLE))
         });

@@ -372,7 +372,7 @@ impl SignalConfig {
             confirm: file.confirm.as_ref().map(confirm::check).transpose()?,
             flapping,
             damping,
-            correct_us: correct::us(file.correct.as_ref()),
+            correct_us: file.correct.as_ref().map(|correct| correct.get_ref().0),
             spread: file.spread.as_ref().map(|spread| *spread.get_ref() as u8),
             suppress_max_us: us(&file.suppress_max, DAY_US),
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),

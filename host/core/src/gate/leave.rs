@@ -105,7 +105,9 @@ impl Gate {
             Some(counted) => result_id(kind, &candidate, counted),
             None => id_of(&[kind.as_bytes(), &identity(&candidate, exit), &now_us.to_le_bytes()]),
         };
-        self.told.note(&candidate, plan, Fate::Left(Revision { id: Some(id.clone()), number: 1 }));
+        if plan.correct_us.is_some() {
+            self.told.note(&candidate, plan, Fate::Left(Revision { id: Some(id.clone()), number: 1 }));
+        }
         let data = data(&candidate, judgement, exit);
         exit.emit(now_us, Event::new(kind, id, Some(candidate.key), Some(Time(now_us)), data));
     }

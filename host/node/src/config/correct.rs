@@ -1,8 +1,5 @@
 //! `correct`: late signals that are taken in after all.
 
-use toml::Spanned;
-
-use crate::config::duration::Duration;
 use crate::config::schema::Signal;
 use crate::config::{Refusal, refuse};
 
@@ -18,9 +15,4 @@ pub(super) fn check(file: &Signal) -> Result<(), Refusal> {
         return Err(refuse(correct.span(), message));
     }
     Ok(())
-}
-
-/// How late a signal may be and still be taken in, in microseconds.
-pub(super) fn us(correct: Option<&Spanned<Duration>>) -> Option<i64> {
-    correct.map(|correct| correct.get_ref().0)
 }
