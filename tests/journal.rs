@@ -39,6 +39,25 @@ fn replaying_a_log_gives_the_same_bytes() {
 }
 
 #[test]
+fn another_mapper_than_that_of_the_log_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let config = example("kubelet", &[]);
+    drive(&config, &[sample("kubelet")], &Options { log: Some(log.clone()), ..OPTIONS });
+    let others = |config: &Config| {
+        let replayed = replay(config, &log, &mut Vec::new(), &OPTIONS, &mut Unwatched);
+        replayed.expect("the log is sound").other_mappers
+    };
+    assert_eq!(others(&config), [""; 0]);
+    let told = others(&example("kubelet", &[("\"kubelet-readiness\"", "\"status\"")]));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].contains("another version of the mapper of `") && told[0].contains("still has version 1"),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_log_is_written_once_and_a_damaged_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = example("kubelet", &[]);

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::Span;
+use stillhouse_core::rule::{Condition, State};
 use stillhouse_core::table::Table;
 use stillhouse_store::{FileStorage, Log};
 
@@ -48,6 +49,44 @@ pub enum Given {
         /// Whether this is its last entry: from then on it counts.
         last: bool,
     },
+    /// The mapper of a signal type, and what its states mean.
+    Mapper(Mapper),
+}
+
+/// A mapper as the log names it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Mapper {
+    /// The signal type.
+    pub signal: String,
+    /// SHA-256 of its file, in hexadecimal.
+    pub digest: String,
+    /// The version of its states.
+    pub schema: u32,
+    /// The name of each state, and whether it is healthy (0), a problem (1) or the end (2).
+    pub states: Vec<(String, u8)>,
+}
+
+impl Mapper {
+    /// A mapper for the log.
+    pub fn of(signal: &str, digest: &str, schema: u32, states: &[State]) -> Self {
+        let code = |condition| match condition {
+            Condition::Healthy => 0,
+            Condition::Problem => 1,
+            Condition::Gone => 2,
+        };
+        let states = states.iter().map(|state| (state.name.clone(), code(state.condition))).collect();
+        Self { signal: signal.to_owned(), digest: digest.to_owned(), schema, states }
+    }
+
+    /// Its states.
+    pub fn states(&self) -> Vec<State> {
+        let condition = |code| match code {
+            0 => Condition::Healthy,
+            1 => Condition::Problem,
+            _ => Condition::Gone,
+        };
+        self.states.iter().map(|(name, code)| State { name: name.clone(), condition: condition(*code) }).collect()
+    }
 }
 
 /// A table is cut into entries of about so many bytes.

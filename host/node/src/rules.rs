@@ -9,6 +9,7 @@ use stillhouse_core::rule::{Field, Judge, MemoPlan, RuleId};
 use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
 
 use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, pin, refuse};
+use crate::journal::Mapper;
 use crate::map::{Map, Worker};
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
@@ -89,6 +90,13 @@ impl RuleSet {
             derive,
             config_digest: config.digest.clone(),
         })
+    }
+
+    /// The mappers, as a log names them.
+    pub fn mappers(&self, config: &Config) -> Vec<Mapper> {
+        let rules = self.types.iter().map(|rules| &rules.mapper.0);
+        let named = config.signals.iter().zip(rules);
+        named.map(|(signal, rule)| Mapper::of(&signal.name, &rule.id().digest, rule.schema(), rule.states())).collect()
     }
 
     /// The signal types and the fields that their mappers read.

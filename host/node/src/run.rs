@@ -10,13 +10,14 @@ use anyhow::{Context, Result, bail};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
+use stillhouse_rules::schema::compatible;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::config::{Config, InputConfig};
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
 use crate::input::{Input, Piece, Reading, open, tell_time};
-use crate::journal::{Given, Journal, Recorded};
+use crate::journal::{Given, Journal, Mapper, Recorded};
 use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
 use crate::rules::{self, RuleSet};
@@ -80,6 +81,9 @@ pub fn run(
     if let Some(path) = &options.log {
         run.journal = Some(Journal::create(path, &config.digest)?);
     }
+    for mapper in std::mem::take(&mut run.mappers) {
+        run.log(|| Given::Mapper(mapper))?;
+    }
     for table in tables {
         run.table(table)?;
     }
@@ -110,6 +114,8 @@ pub struct Replayed {
     pub outcome: Outcome,
     /// Whether the log was written with this configuration.
     pub same_config: bool,
+    /// What is other about the mappers than when the log was written, for people.
+    pub other_mappers: Vec<String>,
     /// Bytes of an entry that was torn at the end of the log.
     pub torn_bytes: u64,
 }
@@ -134,9 +140,11 @@ pub fn replay(
         run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
     }
     let mut partial: Option<Table> = None;
+    let mut other_mappers = Vec::new();
     while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
         match given {
             Given::Config(_) => {}
+            Given::Mapper(mapper) => other_mappers.extend(other(&mapper, &run.mappers)),
             Given::Input(name, source) => {
                 if let Some(table) = tables::missing(config, &run.fields, |name| run.pipeline.table(name).is_some()) {
                     bail!("{}: the log does not hold the table `{table}`; it was written without it", log.display());
@@ -161,7 +169,15 @@ pub fn replay(
         }
     }
     let torn_bytes = recorded.torn_bytes()?;
-    Ok(Replayed { outcome: run.finish()?, same_config, torn_bytes })
+    Ok(Replayed { outcome: run.finish()?, same_config, other_mappers, torn_bytes })
+}
+
+/// What is other about a mapper of the log than about the one that is there now.
+fn other(then: &Mapper, now: &[Mapper]) -> Option<String> {
+    let now = now.iter().find(|now| now.signal == then.signal && now.digest != then.digest)?;
+    let compatible = compatible((then.schema, &then.states()), (now.schema, &now.states()));
+    let states = compatible.map_or_else(|reason| format!("; {reason}"), |()| String::new());
+    Some(format!("another version of the mapper of `{}` reads the log{states}", then.signal))
 }
 
 /// The `[[input]]` that reads a file of this name.
@@ -187,6 +203,7 @@ struct Run<'a> {
     pipeline: Pipeline<'a>,
     fields: Vec<(String, Vec<stillhouse_core::rule::Field>)>,
     names: Vec<String>,
+    mappers: Vec<Mapper>,
     masks: Masks,
     /// By input.
     masked: Vec<Option<InputMask>>,
@@ -215,6 +232,7 @@ impl<'a> Run<'a> {
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
             fields: rules.fields(config),
             names: Vec::new(),
+            mappers: rules.mappers(config),
             masks: Masks::default(),
             masked: Vec::new(),
             journal: None,

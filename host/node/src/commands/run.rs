@@ -73,6 +73,9 @@ pub fn replay(arguments: &Replay) -> Result<ExitCode> {
     if replayed.torn_bytes > 0 {
         eprintln!("note: the log ends within an entry; its last {} bytes were left out", replayed.torn_bytes);
     }
+    for other in &replayed.other_mappers {
+        eprintln!("note: {other}");
+    }
     if !replayed.same_config {
         eprintln!("note: the log was written with another configuration; the events say what this one makes of it");
     }
