@@ -118,7 +118,7 @@ fn what_is_later_than_the_past_reaches_is_late_for_good() {
 
 /// What a consumer knows who has applied all corrections: kind, key, type, when it was decided,
 /// from, to, since and severity of every event that stands.
-fn known(events: &[Event]) -> Vec<String> {
+pub fn known(events: &[Event]) -> Vec<String> {
     let mut standing: BTreeMap<String, String> = BTreeMap::new();
     let tell = |kind: &str, key: Option<&str>, data: &Data| match data {
         Data::Change(change) => {

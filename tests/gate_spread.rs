@@ -37,6 +37,9 @@ fn candidate(time_us: i64, key: &str, kind: Kind, state: u8, sources: u32) -> Ca
         signals,
         window: None,
         missed: None,
+        mapper: 0,
+        on_trial: false,
+        tried_judge: false,
     }
 }
 

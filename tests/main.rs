@@ -57,6 +57,7 @@ mod stream;
 mod tables;
 mod tidy;
 mod transient;
+mod trials;
 mod tune;
 mod vectors;
 mod windows;

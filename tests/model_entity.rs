@@ -390,6 +390,7 @@ impl<'a> Entity<'a> {
                 // Whoever was told of the silence is told that nobody waits any longer.
                 Timer::Forget if self.memory.is_silent() => {
                     self.announce(BY_TIMER, Pending::unheard(CLEAR, self.memory.seen_us, 0));
+                    self.forget();
                 }
                 Timer::Forget => self.forget(),
             }

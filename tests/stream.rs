@@ -137,7 +137,7 @@ fn flush(block: &mut Block, position: u64, entries: &mut Vec<Entry>) {
     block.position = position;
 }
 
-fn add(block: &mut Block, signal: &Signal, sources: &[String]) {
+pub fn add(block: &mut Block, signal: &Signal, sources: &[String]) {
     let mut row = Row::new(signal.source, signal.rank);
     row.time_us = signal.time_us;
     row.id_hash = id_hash(&sources[signal.source as usize], &signal.id);

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3;
 
 use crate::columns::outcome;
+use crate::trial::{Other, Pair, Tried};
 
 /// A piece of a block's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,14 @@ pub struct Row {
     pub severity: u8,
     /// Whether the source gave the id, so that an equal one means the same signal.
     pub has_id: bool,
+    /// Which version of the mapper answered: an index into [`crate::plan::TypePlan::mappers`].
+    pub mapper: u16,
+    /// Whether two versions of the mapper answered, and where the other answer is.
+    pub tried: Tried,
 }
+
+// There is one for each signal that waits.
+const _: () = assert!(size_of::<Row>() <= 96);
 
 /// The event time of a signal that has none.
 pub const NO_TIME: i64 = i64::MIN;
@@ -71,6 +79,10 @@ pub struct Block {
     pub text: String,
     /// The signals as they came, for dead letters and late ones.
     pub raw: Vec<u8>,
+    /// The answers of the other version, where two were asked and they differ.
+    pub others: Vec<Other>,
+    /// The types of which two versions were asked, and which.
+    pub pairs: Vec<Pair>,
 }
 
 impl Block {
@@ -113,6 +125,8 @@ impl Row {
             state: 0,
             severity: 0,
             has_id: false,
+            mapper: 0,
+            tried: Tried::NONE,
         }
     }
 }

@@ -194,6 +194,21 @@ pub struct Verdicts {
     pub memo: Blobs,
 }
 
+impl Verdicts {
+    /// One verdict that failed; the memo stays as it is.
+    pub fn failed(reason: &str) -> Self {
+        let mut entries = TextColumn::default();
+        entries.push(reason);
+        Self {
+            verdict: vec![verdict::FAILED],
+            until_us: vec![0],
+            severity: vec![0],
+            reason: Reasons { codes: vec![0], entries },
+            memo: Blobs::default(),
+        }
+    }
+}
+
 /// The verdicts on a candidate.
 pub mod verdict {
     /// It leaves.

@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 use crate::level::Level;
 use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
-use crate::rule::Condition;
+use crate::rule::{Condition, RuleId};
 use crate::window::{Counted, Owner, Window};
 
 pub use self::spread::SPREAD_MAX;
@@ -146,8 +146,24 @@ pub struct Candidate {
     pub signals: u64,
     /// Of a window.
     pub window: Option<Box<Counted>>,
-    /// The late signal without which it was missed; set by the gate.
-    pub missed: Option<Box<Input>>,
+    /// Why it was missed, and is said after all; set by the gate.
+    pub missed: Option<Box<Because>>,
+    /// The version of the mapper that its entity listens to, as [`crate::block::Row::mapper`]; set by the
+    /// shard.
+    pub mapper: u16,
+    /// Whether its suppressor's tried version counts for it; set by the gate.
+    pub tried_judge: bool,
+    /// Whether it may be corrected when the tried version of the mapper is withdrawn; set by the shard.
+    pub on_trial: bool,
+}
+
+/// Why what was said no longer stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// A late signal was taken in.
+    Late(Input),
+    /// A version of a rule was withdrawn.
+    Withdrawn(Box<RuleId>),
 }
 
 /// Where an entity puts its candidates and its books.
@@ -209,6 +225,8 @@ pub struct Entity {
     pub key: Box<str>,
     /// Index of the signal type.
     pub signal_type: u16,
+    /// The version of the mapper that it listened to last, as [`crate::block::Row::mapper`].
+    pub mapper: u16,
     /// When its next timer will be looked at: at its due time or before. `i64::MAX` for never.
     pub armed_us: i64,
     announced: Option<Standing>,
@@ -250,12 +268,28 @@ impl Entity {
         !window && self.is_forgotten()
     }
 
+    /// Forgets its counts if nothing else is known of it: one that its shard has forgotten knows as little.
+    pub(crate) fn forget_if_blank(&mut self) {
+        if self.is_blank() {
+            let (key, signal_type) = (std::mem::take(&mut self.key), self.signal_type);
+            let (mapper, armed_us) = (self.mapper, self.armed_us);
+            *self = Self { key, signal_type, mapper, armed_us, ..Self::default() };
+        }
+    }
+
     /// Whether nothing is known of it but what is in its windows, which end by themselves.
     fn is_forgotten(&self) -> bool {
         let evidence = self.evidence().is_some_and(|evidence| !evidence.is_empty());
         let seen = self.memory.as_ref().is_some_and(|memory| memory.seen.is_some());
         let level = self.memory.as_ref().and_then(|memory| memory.level.as_deref()).is_some_and(Level::is_known);
         self.announced.is_none() && !self.is_pending() && !evidence && self.flap.is_none() && !seen && !level
+    }
+
+    /// Whether something of it is open: a problem, a state that may become one, flapping, a window.
+    pub fn is_open(&self, plan: &TypePlan) -> bool {
+        let window = self.memory.as_ref().is_some_and(|memory| !memory.window.is_idle());
+        let evidence = self.evidence().is_some_and(|evidence| evidence.open() > 0);
+        self.is_problem(plan) || self.is_pending() || self.is_flapping() || evidence || window
     }
 
     /// Signals of it that are in no place of the ledger yet.
@@ -322,9 +356,13 @@ impl Entity {
                 }
                 Timer::Silence => self.turn(plan, SILENT, 1, self.seen_us, due_us, out),
                 Timer::Window => self.fire_window(plan, out),
-                // Somebody was told of its silence, so its end is told too.
-                Timer::Forget if self.is_problem(plan) => self.turn(plan, CLEAR, 0, self.seen_us, due_us, out),
-                Timer::Forget => self.forget(out),
+                Timer::Forget => {
+                    // Somebody was told of its silence, so its end is told too.
+                    if self.is_problem(plan) {
+                        self.turn(plan, CLEAR, 0, self.seen_us, due_us, out);
+                    }
+                    self.forget(out);
+                }
             }
         }
     }
@@ -346,7 +384,8 @@ impl Entity {
         // Windows end by themselves.
         let window = self.memory.take().map(|memory| memory.window).filter(|window| !window.is_idle());
         let memory = window.map(|window| Box::new(Memory { window, ..Memory::default() }));
-        *self = Self { key, signal_type: self.signal_type, armed_us: self.armed_us, memory, ..Self::default() };
+        let (signal_type, mapper, armed_us) = (self.signal_type, self.mapper, self.armed_us);
+        *self = Self { key, signal_type, mapper, armed_us, memory, ..Self::default() };
     }
 
     /// Takes in the next observation.
@@ -511,6 +550,9 @@ impl Entity {
             signals: pending.signals,
             window: None,
             missed: None,
+            mapper: 0,
+            on_trial: false,
+            tried_judge: false,
         };
         self.announced = Some(pending.to.clone());
         self.told_us = time_us;

@@ -206,9 +206,12 @@ pub struct Source {
 /// A rule version that an event names.
 #[derive(Clone, Debug, Serialize)]
 pub struct RuleView {
-    name: Box<str>,
-    version: Box<str>,
-    digest: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// Its semantic version.
+    pub version: Box<str>,
+    /// SHA-256 of its file.
+    pub digest: Box<str>,
 }
 
 impl From<&RuleId> for RuleView {
@@ -293,8 +296,11 @@ pub struct Correction {
     pub supersedes: Option<Box<str>>,
     /// The type of the event that is corrected.
     pub kind: &'static str,
-    /// The late signal.
+    /// The late signal, if that is why.
     pub late: Option<Source>,
+    /// The version of a rule that was withdrawn, if that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<RuleView>,
     /// The data of the event as it should have been; null if there should have been none.
     pub event: Option<Box<Data>>,
 }

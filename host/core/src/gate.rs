@@ -16,6 +16,7 @@ mod flood;
 mod inhibit;
 mod leave;
 mod memo;
+mod tried;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,7 @@ use correct::{Fate, Told};
 use flood::{Floods, Scope};
 use inhibit::Open;
 use memo::Memos;
+use tried::Trials;
 
 /// How many candidates may be held back at once, for whatever reason. At the bound a candidate
 /// leaves instead, and says so.
@@ -128,6 +130,7 @@ pub struct Gate {
     /// consequence, and comes after the tables of that time.
     signal_us: Option<i64>,
     told: Told,
+    trials: Trials,
 }
 
 /// What the gate needs at hand to let an event leave.
@@ -230,7 +233,12 @@ impl Gate {
                 None => {}
             }
         }
-        self.told.forget(to_us, &exit.plan.types);
+        self.told.forget(to_us);
+    }
+
+    /// The trial of a mapper is over.
+    pub fn end_trial(&mut self, signal_type: u16) {
+        self.told.end_trial(signal_type);
     }
 
     /// Signals that are held back.
@@ -363,10 +371,11 @@ impl Gate {
                 overruled => judgement = overruled,
             }
         }
-        let answer = match attempt.answer {
-            Some(answer) => answer,
+        let (answer, tried_judge) = match attempt.answer {
+            Some(answer) => (answer, false),
             None => self.ask(&candidate, attempt.judged, now_us, attempt.table_us, exit),
         };
+        candidate.tried_judge = tried_judge;
         let said = |outcome, reason| Some(Judgement { outcome, reason, held_back_us });
         match answer.verdict {
             verdict::ESCALATE => {
@@ -416,8 +425,15 @@ impl Gate {
         }
     }
 
-    /// Asks the suppressor about one candidate, whose turn it is.
-    fn ask(&mut self, candidate: &Candidate, judged: i64, now_us: i64, table_us: i64, exit: &mut Exit<'_>) -> Answer {
+    /// Asks the suppressor about one candidate, whose turn it is; and whether its tried version counts.
+    fn ask(
+        &mut self,
+        candidate: &Candidate,
+        judged: i64,
+        now_us: i64,
+        table_us: i64,
+        exit: &mut Exit<'_>,
+    ) -> (Answer, bool) {
         let signal_type = candidate.signal_type;
         let mut row = Row { judged, ..Row::new(candidate, now_us, table_us) };
         if context::is_live(exit.judge, signal_type) {
@@ -427,22 +443,7 @@ impl Gate {
                 row.siblings_open = self.open.siblings(parent, &candidate.key);
             }
         }
-        let Some(memo) = exit.judge.memo(signal_type) else {
-            return Answer::of(&context::ask(&[row], signal_type, Blobs::default(), exit), 0);
-        };
-        let mut memos = Blobs::default();
-        memos.push(self.memos.get(signal_type, &candidate.key, memo));
-        let verdicts = context::ask(&[row], signal_type, memos, exit);
-        let answer = Answer::of(&verdicts, 0);
-        if answer.verdict == verdict::FAILED || verdicts.memo.offsets.is_empty() {
-            return answer;
-        }
-        let is_gone = exit.plan.types[signal_type as usize].condition(candidate.to.state) == Condition::Gone;
-        let bytes = if is_gone && candidate.kind == Kind::StateChanged { &[] } else { verdicts.memo.get(0) };
-        match self.memos.set(signal_type, &candidate.key, bytes, memo) {
-            Ok(()) => answer,
-            Err(reason) => Answer { verdict: verdict::FAILED, reason, ..answer },
-        }
+        self.ask_both(row, exit)
     }
 }
 

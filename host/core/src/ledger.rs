@@ -2,11 +2,15 @@
 
 use serde::Serialize;
 
-/// Where the signals went. `received` is always the sum of all other fields.
+/// Where the signals went. `received` and `echoed` are always the sum of all other fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ledger {
     /// Signals that the core was given.
     pub received: u64,
+    /// Observations of signals that have their place elsewhere: two versions of a mapper make another
+    /// entity of the signal, and one of the two keeps what it opened.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub echoed: u64,
     /// Inputs of events that left.
     pub emitted: u64,
     /// Same id as one before.
@@ -35,14 +39,14 @@ impl Ledger {
         self.merged_id + self.merged_fingerprint + self.merged_repeated + self.merged_blip
     }
 
-    /// The sum of all places; equal to `received` unless a signal was lost or doubled.
+    /// The sum of all places; equal to `received` and `echoed` unless a signal was lost or doubled.
     pub fn placed(&self) -> u64 {
         self.emitted + self.merged() + self.suppressed + self.dropped + self.late + self.dead_lettered + self.open
     }
 
     /// Whether every signal is in exactly one place.
     pub fn balances(&self) -> bool {
-        self.received == self.placed()
+        self.received.wrapping_add(self.echoed) == self.placed()
     }
 
     /// Moves `signals` out of `open` into the place that `to` names.
@@ -50,6 +54,18 @@ impl Ledger {
         let place = to(self);
         *place = place.wrapping_add(signals);
         self.open = self.open.wrapping_sub(signals);
+    }
+
+    /// Takes in an observation of a signal that has its place elsewhere.
+    pub(crate) fn echo(&mut self) {
+        self.open = self.open.wrapping_add(1);
+        self.echoed = self.echoed.wrapping_add(1);
+    }
+
+    /// A signal that was dropped so far is taken in after all.
+    pub(crate) fn undrop(&mut self) {
+        self.open = self.open.wrapping_add(1);
+        self.dropped = self.dropped.wrapping_sub(1);
     }
 
     /// Adds another part of the books. Any field of a part may be below zero, hence wrapping.
@@ -68,9 +84,10 @@ impl Ledger {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 11] {
+    fn fields(&mut self) -> [&mut u64; 12] {
         [
             &mut self.received,
+            &mut self.echoed,
             &mut self.emitted,
             &mut self.merged_id,
             &mut self.merged_fingerprint,
@@ -83,4 +100,8 @@ impl Ledger {
             &mut self.open,
         ]
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

@@ -32,10 +32,11 @@ pub mod slab;
 pub mod step;
 pub mod table;
 pub mod timers;
+pub mod trial;
 pub mod window;
 
 pub use block::{Block, Row, Span};
 pub use event::Event;
 pub use ledger::Ledger;
 pub use plan::Plan;
-pub use step::{Core, Entry};
+pub use step::{Change, Core, Entry};

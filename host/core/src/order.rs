@@ -36,6 +36,7 @@ struct Waiting {
     rank: u64,
     id_hash: u64,
     position: u64,
+    echo: bool,
     block: u64,
     row: u32,
 }
@@ -51,6 +52,8 @@ pub struct Released<'a> {
     pub position: u64,
     /// The watermark that it missed, if it is late.
     pub late_at_us: Option<i64>,
+    /// Whether it is here for what the other version of its mapper says.
+    pub echo: bool,
 }
 
 /// The signals of one shard that wait for the watermark.
@@ -79,13 +82,27 @@ impl OrderBuffer {
                 rank: row.rank,
                 id_hash: row.id_hash,
                 position: block.position + u64::from(index),
+                echo: false,
                 block: number,
                 row: index,
             };
-            match self.lane.back() {
-                Some(last) if *last > waiting => self.strays.push(Reverse(waiting)),
-                _ => self.lane.push_back(waiting),
-            }
+            self.add(waiting);
+        }
+    }
+
+    /// Adds a row of a block for what the other version of its mapper says.
+    pub fn push_echo(&mut self, block: &Arc<Block>, index: u32) {
+        let number = self.keep(block, 1);
+        let row = &block.rows[index as usize];
+        let position = block.position + u64::from(index);
+        let (time_us, rank, id_hash) = (row.time_us, row.rank, row.id_hash);
+        self.add(Waiting { time_us, in_time: true, rank, id_hash, position, echo: true, block: number, row: index });
+    }
+
+    fn add(&mut self, waiting: Waiting) {
+        match self.lane.back() {
+            Some(last) if *last > waiting => self.strays.push(Reverse(waiting)),
+            _ => self.lane.push_back(waiting),
         }
     }
 
@@ -99,6 +116,7 @@ impl OrderBuffer {
             rank: position,
             id_hash: 0,
             position,
+            echo: false,
             block: number,
             row: index,
         }));
@@ -129,7 +147,8 @@ impl OrderBuffer {
             }
             let (block, left) = &mut self.blocks[(next.block - self.first) as usize];
             let late_at_us = (!next.in_time).then_some(next.time_us);
-            each(Released { block, row: &block.rows[next.row as usize], position: next.position, late_at_us });
+            let row = &block.rows[next.row as usize];
+            each(Released { block, row, position: next.position, late_at_us, echo: next.echo });
             *left -= 1;
         }
         while self.blocks.front().is_some_and(|(_, left)| *left == 0) {
@@ -140,7 +159,7 @@ impl OrderBuffer {
 
     /// How many signals wait that are not late.
     pub fn open(&self) -> usize {
-        let in_time = |waiting: &&Waiting| waiting.in_time;
+        let in_time = |waiting: &&Waiting| waiting.in_time && !waiting.echo;
         let strays = self.strays.iter().map(|Reverse(stray)| stray);
         self.lane.iter().filter(in_time).count() + strays.filter(in_time).count()
     }

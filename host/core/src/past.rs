@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entity::{Candidate, Effects, Entity, Input, Kind, Observation};
+use crate::entity::{Because, Candidate, Effects, Entity, Input, Kind, Observation};
 use crate::ledger::Ledger;
 use crate::order::Place;
 use crate::plan::TypePlan;
@@ -16,19 +16,20 @@ use crate::plan::TypePlan;
 /// of a busy entity is shorter than configured; what is too late for it is counted.
 pub const KEPT_MAX: usize = 256;
 
-/// What a late signal changed in what was said of an entity.
+/// What was said of an entity and should have been something else.
 #[derive(Clone, Debug)]
 pub struct Correction {
-    /// The watermark that the late signal missed: from then on this is known.
+    /// The watermark that the late signal missed, or at which the version was withdrawn: from then on
+    /// this is known.
     pub time_us: i64,
-    /// The log position of the late signal.
+    /// The log position of the late signal, or of the withdrawal.
     pub position: u64,
     /// Index of the signal type.
     pub signal_type: u16,
     /// The record key.
     pub key: Box<str>,
-    /// The late signal.
-    pub by: Input,
+    /// Why.
+    pub by: Because,
     /// What differs, in order.
     pub changes: Vec<Revised>,
 }
@@ -168,7 +169,7 @@ impl Past {
                 position: place.position,
                 signal_type: entity.signal_type,
                 key: entity.key.clone(),
-                by: Input { source: seen.source, time_us: seen.time_us, id: seen.id.into() },
+                by: Because::Late(Input { source: seen.source, time_us: seen.time_us, id: seen.id.into() }),
                 changes,
             });
         }
@@ -198,7 +199,7 @@ impl Past {
 
 /// Pairs what was said with what should have been, and keeps what differs. Candidates of one kind
 /// about one state since one time are the same; what lies between two such is paired in order.
-fn compare(was: Vec<Candidate>, is: Vec<Candidate>) -> Vec<Revised> {
+pub(crate) fn compare(was: Vec<Candidate>, is: Vec<Candidate>) -> Vec<Revised> {
     let mut changes = Vec::new();
     // That many sources report a state is no event of its own, and must not be paired with one.
     let is_event = |candidate: &Candidate| candidate.kind != Kind::Spread;

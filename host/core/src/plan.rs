@@ -67,8 +67,9 @@ pub struct TypePlan {
     pub name: String,
     /// The canonical states of its mapper.
     pub states: Vec<State>,
-    /// The mapper version in force.
-    pub mapper: RuleId,
+    /// The versions of the mapper that have answered, in the order in which they came; a row names its
+    /// own by the index here.
+    pub mappers: Vec<RuleId>,
     /// States that last, or occurrences that do not.
     pub mode: Mode,
     /// How long a new state must last before it is a candidate, unless it ends a problem.
@@ -222,7 +223,7 @@ impl TypePlan {
         const DAY_US: i64 = 86_400_000_000;
         Self {
             name: name.into(),
-            mapper,
+            mappers: vec![mapper],
             mode: Mode::State,
             hold_down_us: 0,
             hold_open_us: 0,
@@ -242,6 +243,11 @@ impl TypePlan {
             inhibit: true,
             states,
         }
+    }
+
+    /// A version of the mapper.
+    pub(crate) fn mapper(&self, version: u16) -> &RuleId {
+        self.mappers.get(usize::from(version)).unwrap_or(&self.mappers[0])
     }
 
     /// The name of a state, [`CLEAR`] and [`SILENT`] included.

@@ -4,6 +4,7 @@
 //! block with the rules and gives the core a [`Judge`] for its candidates.
 
 use crate::columns::{Batch, Blobs, Verdicts};
+use crate::trial::Cohort;
 
 /// How a field crosses into a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,61 @@ pub trait Judge {
 
     /// Which version answers for `signal_type`.
     fn rule(&self, signal_type: u16) -> Option<&RuleId>;
+
+    /// The version that is tried beside it, and for which record keys that one counts. Both are asked
+    /// about every candidate.
+    fn tried(&self, _signal_type: u16) -> Option<(Cohort, &dyn Judge)> {
+        None
+    }
+
+    /// The version that is tried, to be asked.
+    fn tried_mut(&mut self, _signal_type: u16) -> Option<&mut dyn Judge> {
+        None
+    }
+
+    /// The versions change, as the log says.
+    fn turn(&mut self, _signal_type: u16, _turn: &Turn) {}
+
+    /// What both versions said of one candidate.
+    fn compared(&mut self, _signal_type: u16, _both: &Compared<'_>) {}
+}
+
+/// How the versions of a suppressor change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another version is tried beside the one in force.
+    Try(RuleId, Cohort),
+    /// The tried version counts for this share of all record keys, in millionths.
+    Share(u32),
+    /// The tried version is in force, and the one before is asked no more.
+    Promote,
+    /// The tried version is asked no more. `retroactive`: what it alone has held back or let go is
+    /// judged again by the version in force.
+    Withdraw {
+        /// The version.
+        rule: RuleId,
+        /// Whether the past is judged again.
+        retroactive: bool,
+    },
+    /// Another version is in force at once.
+    Swap(RuleId),
+}
+
+/// What two versions of a suppressor said of one candidate.
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    /// The record key.
+    pub key: &'a str,
+    /// Event time.
+    pub time_us: i64,
+    /// The type of the event that the candidate would be, and the state.
+    pub what: (&'static str, &'a str),
+    /// Whether the tried version counts for it.
+    pub in_share: bool,
+    /// What the version in force says, and whether it left another memo.
+    pub stable: &'a Verdicts,
+    /// What the tried one says.
+    pub tried: &'a Verdicts,
 }
 
 /// No suppressor for any type: every candidate is emitted.

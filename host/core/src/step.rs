@@ -13,11 +13,12 @@ use crate::gate::{Exit, Gate};
 use crate::leap::LEAPS_AGREE;
 use crate::ledger::Ledger;
 use crate::past::Correction;
-use crate::plan::Plan;
-use crate::rule::Judge;
+use crate::plan::{Plan, TypePlan};
+use crate::rule::{Judge, RuleId, Turn};
 use crate::sequencer::{Bounds, Route, Sequencer};
-use crate::shard::{Progress, Shard};
+use crate::shard::{Progress, Shard, Withdrawal};
 use crate::table::{Table, Tables};
+use crate::trial::Over;
 
 /// An entry of the log.
 #[derive(Clone, Debug)]
@@ -35,11 +36,43 @@ pub enum Entry {
     SourceEnded(u32),
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
+    /// The versions of a rule change. All that came before is done with what was in force before.
+    Rules(Change),
     /// All inputs have been read up to this event time, so that who is silent is known without a
     /// clock.
     ReadTo(i64),
     /// The input has ended: what waits for order is processed; what is open stays open.
     End,
+}
+
+/// How the versions of a rule change.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Another version of a mapper may answer from now on, beside the one in force or in its place;
+    /// rows say which did. The plan of its type: the states are those of before, and maybe more.
+    Mapper {
+        /// Index of the signal type.
+        signal_type: u16,
+        /// With all versions that have answered in [`TypePlan::mappers`].
+        plan: Box<TypePlan>,
+    },
+    /// The trial of a mapper is over.
+    MapperTried {
+        /// Index of the signal type.
+        signal_type: u16,
+        /// The version that is in force from now on.
+        stable: u16,
+        /// The version that is withdrawn, if it is the tried one, and whether what it has changed is
+        /// distilled again without it.
+        withdrawn: Option<(RuleId, bool)>,
+    },
+    /// The versions of a suppressor change as the [`Judge`] is told.
+    Suppressor {
+        /// Index of the signal type.
+        signal_type: u16,
+        /// How.
+        turn: Turn,
+    },
 }
 
 /// Runs a function on every shard; the driver may do it on threads.
@@ -58,6 +91,7 @@ pub struct Core {
     /// Events about single signals, waiting for their place in the total order.
     waiting: BTreeMap<Place, Event>,
     routed: Vec<Vec<u32>>,
+    echoes: Vec<Vec<u32>>,
     /// Late signals that came too late to be taken in.
     uncorrected: u64,
 }
@@ -94,6 +128,7 @@ impl Core {
             ledger: Ledger::default(),
             waiting: BTreeMap::new(),
             routed: vec![Vec::new(); shards],
+            echoes: vec![Vec::new(); shards],
             uncorrected: 0,
             plan,
         }
@@ -115,6 +150,11 @@ impl Core {
     ) {
         let mut ended = false;
         for entry in entries {
+            if let Entry::Rules(change) = entry {
+                self.pass(false, judge, out, run);
+                self.change(change, judge, out);
+                continue;
+            }
             match entry {
                 Entry::Source(name) => {
                     self.sources.push(name);
@@ -129,13 +169,58 @@ impl Core {
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
+                Entry::Rules(_) => {}
                 Entry::End => ended = true,
             }
         }
+        self.pass(ended, judge, out, run);
+    }
+
+    /// Does what the entries so far allow.
+    fn pass(&mut self, ended: bool, judge: &mut dyn Judge, out: &mut Vec<Event>, run: RunShards<'_>) {
         let progress = self.progress(ended);
         let plan = Arc::clone(&self.plan);
         run(&mut self.shards, &|shard| shard.advance(&plan, progress));
         self.let_out(progress, judge, out);
+    }
+
+    fn change(&mut self, change: Change, judge: &mut dyn Judge, out: &mut Vec<Event>) {
+        match change {
+            Change::Mapper { signal_type, plan } => {
+                Arc::make_mut(&mut self.plan).types[usize::from(signal_type)] = *plan;
+            }
+            Change::MapperTried { signal_type, stable, withdrawn } => {
+                let position = self.ledger.received;
+                let over = Over {
+                    signal_type,
+                    position,
+                    until_us: self.sequencer.newest_us(),
+                    withdrawn: withdrawn.is_some(),
+                };
+                if let Some((rule, retroactive)) = &withdrawn {
+                    let now_us = self.sequencer.watermark_us();
+                    let withdrawal = Withdrawal { signal_type, stable, rule, now_us, position };
+                    self.shards.iter_mut().for_each(|shard| shard.withdraw(&self.plan, &withdrawal, *retroactive));
+                    self.let_out(self.progress(false), judge, out);
+                }
+                self.shards.iter_mut().for_each(|shard| shard.end_trial(over));
+                self.gate.end_trial(signal_type);
+            }
+            Change::Suppressor { signal_type, turn } => {
+                judge.turn(signal_type, &turn);
+                let now_us = self.sequencer.watermark_us();
+                let mut exit = Exit {
+                    plan: &self.plan,
+                    sources: &self.sources,
+                    tables: &self.tables,
+                    judge,
+                    ledger: &mut self.ledger,
+                    derive: &mut self.derive,
+                    out,
+                };
+                self.gate.turned(signal_type, &turn, now_us, &mut exit);
+            }
+        }
     }
 
     fn progress(&self, ended: bool) -> Progress {
@@ -155,6 +240,7 @@ impl Core {
         for (index, row) in block.rows.iter().enumerate() {
             self.ledger.received += 1;
             let watermark_us = self.sequencer.watermark_us();
+            let passed = row.time_us < watermark_us;
             let position = block.position + index as u64;
             let at_watermark =
                 Place { time_us: watermark_us, phase: AT_WATERMARK, rank: position, id_hash: 0, position };
@@ -162,8 +248,14 @@ impl Core {
                 Route::Admitted => {
                     self.ledger.open += 1;
                     self.routed[(row.key_hash % shards) as usize].push(index as u32);
+                    self.echo(block, index, row);
                 }
-                Route::Dropped => self.ledger.dropped += 1,
+                Route::Dropped => {
+                    self.ledger.dropped += 1;
+                    if !passed {
+                        self.echo(block, index, row);
+                    }
+                }
                 Route::Duplicate => self.ledger.merged_id += 1,
                 Route::Late => {
                     self.ledger.late += 1;
@@ -198,6 +290,17 @@ impl Core {
             shard.push(block, rows);
             rows.clear();
         }
+        for (shard, rows) in self.shards.iter_mut().zip(&mut self.echoes) {
+            rows.drain(..).for_each(|row| shard.push_echo(block, row));
+        }
+    }
+
+    /// Gives a row also to the entity that the other version of its mapper makes of it.
+    fn echo(&mut self, block: &Arc<Block>, index: usize, row: &Row) {
+        if let Some(other) = block.echo(row) {
+            let shard = (other.key_hash % self.shards.len() as u64) as usize;
+            self.echoes[shard].push(index as u32);
+        }
     }
 
     /// Lets out, in total order, what can no longer be preceded by anything.
@@ -214,7 +317,8 @@ impl Core {
         self.derive.count(tallies);
         // Stable: what one entity does at one time stays in its order, and one entity is in one shard.
         candidates.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
-        corrections.sort_by_key(|correction| (correction.time_us, correction.position));
+        let place = |it: &Correction| (it.time_us, it.position, it.signal_type);
+        corrections.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.key.cmp(&b.key)));
         let mut corrections = corrections.into_iter().peekable();
         let mut exit = Exit {
             plan: &self.plan,
@@ -265,7 +369,7 @@ impl Core {
             source: source.into(),
             id: id.into(),
             reason: reason.into(),
-            mapper: plan.filter(|_| mapped).map(|plan| (&plan.mapper).into()),
+            mapper: plan.filter(|_| mapped).map(|plan| plan.mapper(row.mapper).into()),
             raw: raw_text(&block.raw(row.raw)),
         };
         let time = (row.time_us != NO_TIME).then_some(Time(row.time_us));
@@ -286,6 +390,16 @@ impl Core {
     /// [`Ledger::open`] must be. Slow; for tests.
     pub fn count_open(&self) -> u64 {
         self.shards.iter().map(Shard::open).sum::<u64>() + self.gate.open()
+    }
+
+    /// How many entities have something open under a version of their mapper.
+    pub fn open_under(&self, signal_type: u16, mapper: u16) -> u64 {
+        self.shards.iter().map(|shard| shard.open_under(&self.plan, signal_type, mapper)).sum()
+    }
+
+    /// How many entities would be other ones without the versions that are tried.
+    pub fn twins(&self) -> usize {
+        self.shards.iter().map(Shard::twins).sum()
     }
 
     /// How many entities are known.

@@ -236,6 +236,9 @@ impl Owner<'_> {
             signals: 0,
             window: Some(Box::new(counted)),
             missed: None,
+            mapper: 0,
+            on_trial: false,
+            tried_judge: false,
         }
     }
 }

@@ -179,6 +179,9 @@ impl Entity {
             signals: 0,
             window: None,
             missed: None,
+            mapper: 0,
+            on_trial: false,
+            tried_judge: false,
         })
     }
 

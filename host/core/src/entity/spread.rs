@@ -87,6 +87,9 @@ impl Entity {
             score_mpct: None,
             window: None,
             missed: None,
+            mapper: 0,
+            on_trial: false,
+            tried_judge: false,
             sources: u32::from(enough),
             signals: 0,
         });

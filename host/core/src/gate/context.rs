@@ -59,17 +59,39 @@ pub(super) fn reads(judge: &dyn Judge, signal_type: u16, path: &str) -> bool {
 
 /// Whether the suppressor of a type must judge each candidate when its turn comes.
 pub(super) fn is_live(judge: &dyn Judge, signal_type: u16) -> bool {
-    judge.memo(signal_type).is_some() || LIVE.iter().any(|path| reads(judge, signal_type, path))
+    let alone = |judge: &dyn Judge| {
+        judge.memo(signal_type).is_some() || LIVE.iter().any(|path| reads(judge, signal_type, path))
+    };
+    alone(judge) || judge.tried(signal_type).is_some()
 }
 
 /// Asks the suppressor of a type.
 pub(super) fn ask(rows: &[Row<'_>], signal_type: u16, memos: Blobs, exit: &mut Exit<'_>) -> Verdicts {
+    ask_version(rows, signal_type, memos, false, exit)
+}
+
+/// Asks the suppressor of a type, or the version of it that is tried.
+pub(super) fn ask_version(
+    rows: &[Row<'_>],
+    signal_type: u16,
+    memos: Blobs,
+    tried: bool,
+    exit: &mut Exit<'_>,
+) -> Verdicts {
     if rows.is_empty() {
         return Verdicts::default();
     }
-    let Some(fields) = exit.judge.fields(signal_type) else { return Verdicts::default() };
+    let fields = match tried {
+        false => exit.judge.fields(signal_type),
+        true => exit.judge.tried(signal_type).and_then(|(_, judge)| judge.fields(signal_type)),
+    };
+    let Some(fields) = fields else { return Verdicts::default() };
     let columns = fields.iter().map(|field| column(field, rows, signal_type, exit)).collect();
-    exit.judge.judge(signal_type, Batch { rows: rows.len() as u32, columns }, memos)
+    let batch = Batch { rows: rows.len() as u32, columns };
+    match exit.judge.tried_mut(signal_type).filter(|_| tried) {
+        Some(judge) => judge.judge(signal_type, batch, memos),
+        None => exit.judge.judge(signal_type, batch, memos),
+    }
 }
 
 fn column(field: &Field, rows: &[Row<'_>], signal_type: u16, exit: &Exit<'_>) -> Column {

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use super::leave::{data, kind_name, source};
 use super::{Exit, Gate, Try, slot_of};
-use crate::entity::{Candidate, Input, Kind, Standing};
+use crate::entity::{Because, Candidate, Kind, Standing};
 use crate::event::{Correction as Corrected, Data, Event, Time, id_of};
 use crate::past::Correction;
 use crate::plan::TypePlan;
@@ -42,7 +42,7 @@ pub(super) enum Fate {
 /// What became of the candidates that a late signal may still change.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// When each was made, its mark, and its fate.
+    /// Until when each may be corrected, its mark, and its fate.
     of: BTreeMap<Owner, VecDeque<(i64, u64, Fate)>>,
     /// When the oldest of an owner can be forgotten.
     until: BTreeSet<(i64, Owner)>,
@@ -51,20 +51,32 @@ pub(super) struct Told {
 impl Told {
     /// Notes what became of a candidate.
     pub(super) fn note(&mut self, candidate: &Candidate, plan: &TypePlan, fate: Fate) {
-        let Some(correct_us) = plan.correct_us else { return };
+        match plan.correct_us.filter(|_| !candidate.on_trial) {
+            Some(correct_us) => self.put(candidate, candidate.time_us.saturating_add(correct_us), fate),
+            None if candidate.on_trial => self.put(candidate, i64::MAX, fate),
+            None => {}
+        }
+    }
+
+    /// As [`Told::note`], for what may have to be taken back when a tried suppressor is withdrawn.
+    pub(super) fn note_on_trial(&mut self, candidate: &Candidate, fate: Fate) {
+        self.put(candidate, i64::MAX, fate);
+    }
+
+    fn put(&mut self, candidate: &Candidate, until_us: i64, fate: Fate) {
         let owner = (candidate.signal_type, candidate.key.clone());
         let mark = mark(candidate);
         let fates = self.of.entry(owner.clone()).or_default();
         if fates.is_empty() {
-            self.until.insert((candidate.time_us.saturating_add(correct_us), owner));
+            self.until.insert((until_us, owner));
         }
         match fates.iter_mut().find(|(_, known, _)| *known == mark) {
             Some(known) => known.2 = fate,
-            None => fates.push_back((candidate.time_us, mark, fate)),
+            None => fates.push_back((until_us, mark, fate)),
         }
     }
 
-    fn take(&mut self, candidate: &Candidate) -> Option<Fate> {
+    pub(super) fn take(&mut self, candidate: &Candidate) -> Option<Fate> {
         let fates = self.of.get_mut(&(candidate.signal_type, candidate.key.clone()))?;
         let mark = mark(candidate);
         let at = fates.iter().position(|(_, known, _)| *known == mark)?;
@@ -72,17 +84,31 @@ impl Told {
     }
 
     /// Forgets what no late signal can change any more.
-    pub(super) fn forget(&mut self, now_us: i64, types: &[TypePlan]) {
+    pub(super) fn forget(&mut self, now_us: i64) {
         while self.until.first().is_some_and(|(until_us, _)| *until_us < now_us) {
             let Some((_, owner)) = self.until.pop_first() else { break };
-            let correct_us = types[owner.0 as usize].correct_us.unwrap_or(0);
             let Some(fates) = self.of.get_mut(&owner) else { continue };
-            fates.retain(|(time_us, _, _)| time_us.saturating_add(correct_us) >= now_us);
-            match fates.iter().map(|(time_us, _, _)| *time_us).min() {
-                Some(oldest_us) => drop(self.until.insert((oldest_us.saturating_add(correct_us), owner))),
+            fates.retain(|(until_us, _, _)| *until_us >= now_us);
+            match fates.iter().map(|(until_us, _, _)| *until_us).min() {
+                Some(until_us) => drop(self.until.insert((until_us, owner))),
                 None => drop(self.of.remove(&owner)),
             }
         }
+    }
+
+    /// The trial of a mapper is over: what was told in it can be corrected by late signals only, and
+    /// those have come.
+    pub(super) fn end_trial(&mut self, signal_type: u16) {
+        self.until.retain(|(until_us, owner)| *until_us != i64::MAX || owner.0 != signal_type);
+        self.of.retain(|owner, fates| {
+            if owner.0 == signal_type {
+                fates.retain(|(until_us, _, _)| *until_us != i64::MAX);
+            }
+            !fates.is_empty()
+        });
+        let left = self.of.iter().filter(|(owner, _)| owner.0 == signal_type);
+        let left = left.filter_map(|(owner, fates)| Some((fates.iter().map(|fate| fate.0).min()?, owner.clone())));
+        self.until.extend(left.collect::<Vec<_>>());
     }
 }
 
@@ -114,31 +140,31 @@ fn differs(was: &Candidate, is: &Candidate) -> bool {
     shown(was) != shown(is) || from(was) != from(is) || windows
 }
 
-/// A late signal, and when it became known.
-pub(super) struct Late<'a> {
-    pub by: &'a Input,
+/// Why something is corrected, and when that became known.
+pub(super) struct Why<'a> {
+    pub by: &'a Because,
     pub now_us: i64,
 }
 
 impl Gate {
     /// Corrects what was said, and says what was missed.
     pub fn correct(&mut self, correction: Correction, exit: &mut Exit<'_>) {
-        let late = Late { by: &correction.by, now_us: correction.time_us };
-        self.fire(late.now_us, exit);
+        let why = Why { by: &correction.by, now_us: correction.time_us };
+        self.fire(why.now_us, exit);
         for change in correction.changes {
             match (change.was, change.is) {
-                (Some(was), is) => self.revise(&was, is, &late, exit),
-                (None, Some(is)) => self.miss(is, &late, exit),
+                (Some(was), is) => self.revise(&was, is, &why, exit),
+                (None, Some(is)) => self.miss(is, &why, exit),
                 (None, None) => {}
             }
         }
     }
 
     /// What was said, held back or ended unheard should have been something else, or nothing.
-    fn revise(&mut self, was: &Candidate, is: Option<Candidate>, late: &Late<'_>, exit: &mut Exit<'_>) {
+    fn revise(&mut self, was: &Candidate, is: Option<Candidate>, why: &Why<'_>, exit: &mut Exit<'_>) {
         let plan = &exit.plan.types[was.signal_type as usize];
         match (self.told.take(was), is) {
-            (Some(Fate::Held), is) => self.replace(was, is, late, exit),
+            (Some(Fate::Held), is) => self.replace(was, is, why, exit),
             (Some(Fate::Ended), is) => {
                 exit.ledger.settle(|ledger| &mut ledger.suppressed, was.signals.wrapping_neg());
                 if let Some(is) = is {
@@ -156,40 +182,40 @@ impl Gate {
                     }
                     Some(is) => {
                         let said = data(&is, None, exit);
-                        self.say(&is, Some(said), told, late, exit);
+                        self.say(&is, Some(said), told, why, exit);
                     }
-                    None => self.say(was, None, told, late, exit),
+                    None => self.say(was, None, told, why, exit),
                 }
             }
         }
     }
 
     /// What is held back should have been something else, or nothing.
-    fn replace(&mut self, was: &Candidate, is: Option<Candidate>, late: &Late<'_>, exit: &mut Exit<'_>) {
+    fn replace(&mut self, was: &Candidate, is: Option<Candidate>, why: &Why<'_>, exit: &mut Exit<'_>) {
         let slot = slot_of(was);
         let Some(mut held) = self.take(&slot) else { return };
         match is {
             Some(is) => {
                 held.candidate = Candidate { from: held.candidate.from.take(), ..is };
-                self.hold(slot, held, late.now_us, exit);
+                self.hold(slot, held, why.now_us, exit);
             }
             None => {
                 // Its signals are in the books with what took its place.
                 held.candidate.signals = 0;
-                self.end(held, late.now_us, exit);
+                self.end(held, why.now_us, exit);
             }
         }
     }
 
     /// What was missed is judged like what comes in time, unless something newer is held back.
-    fn miss(&mut self, is: Candidate, late: &Late<'_>, exit: &mut Exit<'_>) {
+    fn miss(&mut self, is: Candidate, why: &Why<'_>, exit: &mut Exit<'_>) {
         let slot = slot_of(&is);
         if self.held.contains_key(&slot) {
             let said = data(&is, None, exit);
-            return self.say(&is, Some(said), Revision::NONE, late, exit);
+            return self.say(&is, Some(said), Revision::NONE, why, exit);
         }
-        let now_us = late.now_us;
-        let missed = Candidate { missed: Some(Box::new(late.by.clone())), ..is };
+        let now_us = why.now_us;
+        let missed = Candidate { missed: Some(Box::new(why.by.clone())), ..is };
         let first = Try { now_us, table_us: now_us, judged: 0, answer: None, before: None, told: false };
         self.enter(slot, missed, first, exit);
     }
@@ -201,7 +227,7 @@ impl Gate {
         candidate: &Candidate,
         said: Option<Data>,
         told: Revision,
-        late: &Late<'_>,
+        why: &Why<'_>,
         exit: &mut Exit<'_>,
     ) {
         let plan = &exit.plan.types[candidate.signal_type as usize];
@@ -211,8 +237,11 @@ impl Gate {
             superseded.as_bytes(),
             &mark(candidate).to_le_bytes(),
             candidate.key.as_bytes(),
-            &late.now_us.to_le_bytes(),
-            late.by.id.as_bytes(),
+            &why.now_us.to_le_bytes(),
+            match why.by {
+                Because::Late(by) => by.id.as_bytes(),
+                Because::Withdrawn(rule) => rule.digest.as_bytes(),
+            },
         ]);
         let revision = told.number + 1;
         if said.is_some() {
@@ -224,10 +253,17 @@ impl Gate {
             revision,
             supersedes: told.id.map(Into::into),
             kind: kind_name(candidate.kind),
-            late: source(late.by, exit),
+            late: match why.by {
+                Because::Late(by) => source(by, exit),
+                Because::Withdrawn(_) => None,
+            },
+            withdrawn: match why.by {
+                Because::Late(_) => None,
+                Because::Withdrawn(rule) => Some((&**rule).into()),
+            },
             event: said.map(Box::new),
         };
         let (key, data) = (Some(candidate.key.clone()), Data::Correction(Box::new(data)));
-        exit.emit(late.now_us, Event::new("stillhouse.correction", id, key, Some(Time(late.now_us)), data));
+        exit.emit(why.now_us, Event::new("stillhouse.correction", id, key, Some(Time(why.now_us)), data));
     }
 }

@@ -1,12 +1,13 @@
 //! How candidates are held, end and leave, and the events that say so.
 
-use super::correct::{Fate, Late, Revision};
+use super::correct::{Fate, Revision, Why};
 use super::{Cause, Exit, Gate, HELD_MAX, Held, Slot, Timer, as_known};
 use crate::entity::{Candidate, Input, Kind, Standing};
 use crate::event::{
     Change, Counts, Data, Event, HeldBy, Judgement, Provenance, Source, StateView, Suppressed, Time, WindowCounts,
     WindowView, Windowed, id_of, severity_name,
 };
+use crate::rule::RuleId;
 use crate::window::{Counted, result_id};
 
 impl Gate {
@@ -77,7 +78,7 @@ impl Gate {
     ) {
         if let Some(by) = candidate.missed.clone() {
             let said = data(&candidate, judgement, exit);
-            return self.say(&candidate, Some(said), Revision::NONE, &Late { by: &by, now_us }, exit);
+            return self.say(&candidate, Some(said), Revision::NONE, &Why { by: &by, now_us }, exit);
         }
         exit.ledger.settle(|ledger| &mut ledger.emitted, candidate.signals);
         let plan = &exit.plan.types[candidate.signal_type as usize];
@@ -105,9 +106,10 @@ impl Gate {
             Some(counted) => result_id(kind, &candidate, counted),
             None => id_of(&[kind.as_bytes(), &identity(&candidate, exit), &now_us.to_le_bytes()]),
         };
-        if plan.correct_us.is_some() {
+        if plan.correct_us.is_some() || candidate.on_trial {
             self.told.note(&candidate, plan, Fate::Left(Revision { id: Some(id.clone()), number: 1 }));
         }
+        self.note_tried(&candidate, &id);
         let data = data(&candidate, judgement, exit);
         exit.emit(now_us, Event::new(kind, id, Some(candidate.key), Some(Time(now_us)), data));
     }
@@ -117,7 +119,7 @@ fn suppressed(held: &Held, outcome: &'static str, time_us: i64, held_back_us: Op
     let kind = kind_name(held.candidate.kind);
     let id = id_of(&[outcome.as_bytes(), kind.as_bytes(), &identity(&held.candidate, exit), &time_us.to_le_bytes()]);
     let rule = match held.cause {
-        Cause::Suppressed | Cause::Delayed => exit.judge.rule(held.candidate.signal_type),
+        Cause::Suppressed | Cause::Delayed => suppressor(&held.candidate, exit),
         Cause::Inhibited(_) | Cause::Flooded(_) => None,
     };
     let data = Suppressed {
@@ -210,9 +212,18 @@ fn provenance(candidate: &Candidate, exit: &Exit<'_>) -> Provenance {
         first: source(&candidate.first, exit),
         last: source(&candidate.last, exit),
         inputs: candidate.inputs,
-        mapper: (&exit.plan.types[candidate.signal_type as usize].mapper).into(),
-        suppressor: exit.judge.rule(candidate.signal_type).map(Into::into),
+        mapper: exit.plan.types[candidate.signal_type as usize].mapper(candidate.mapper).into(),
+        suppressor: suppressor(candidate, exit).map(Into::into),
         config: exit.plan.config_digest.as_str().into(),
+    }
+}
+
+/// The version of the suppressor that counts for a candidate.
+fn suppressor<'e>(candidate: &Candidate, exit: &'e Exit<'_>) -> Option<&'e RuleId> {
+    let tried = exit.judge.tried(candidate.signal_type).filter(|_| candidate.tried_judge);
+    match tried {
+        Some((_, judge)) => judge.rule(candidate.signal_type),
+        None => exit.judge.rule(candidate.signal_type),
     }
 }
 

@@ -19,6 +19,8 @@ struct Bounds {
 #[derive(Debug, Default)]
 pub(super) struct Memos {
     stores: BTreeMap<u16, Store>,
+    /// Those that tried versions have written; an empty one is none, whatever the version in force has.
+    tried: BTreeMap<u16, Store>,
     forgotten: u64,
 }
 
@@ -45,13 +47,57 @@ impl Memos {
     /// # Errors
     /// If it is longer than the plan allows; the one before stays.
     pub(super) fn set(&mut self, signal_type: u16, key: &str, bytes: &[u8], plan: MemoPlan) -> Result<(), Box<str>> {
-        if bytes.len() > plan.bytes_max as usize {
-            let (got, max) = (bytes.len(), plan.bytes_max);
-            return Err(format!("its memo has {got} bytes, and it declares at most {max}").into());
-        }
+        fits(bytes, plan)?;
         let forgotten = self.store(signal_type, plan).set(key, bytes, BOUNDS);
         self.forgotten += forgotten;
         Ok(())
+    }
+
+    /// The memo of an entity as the tried version of its rule has it: its own, or until it has written one
+    /// what it takes over.
+    pub(super) fn get_tried(&mut self, signal_type: u16, key: &str, plan: MemoPlan) -> &[u8] {
+        let own = self.tried.entry(signal_type).or_insert_with(|| Store::of(plan.version));
+        match own.memos.get(key) {
+            Some((_, bytes)) => bytes,
+            None => {
+                let stable = self.stores.get(&signal_type);
+                let carried = stable.filter(|stable| stable.version == plan.version || plan.carry == Carry::Keep);
+                carried.and_then(|stable| stable.memos.get(key)).map_or(&[], |(_, bytes)| bytes)
+            }
+        }
+    }
+
+    /// Replaces the memo of an entity as the tried version has it.
+    ///
+    /// # Errors
+    /// As [`Memos::set`].
+    pub(super) fn set_tried(
+        &mut self,
+        signal_type: u16,
+        key: &str,
+        bytes: &[u8],
+        plan: MemoPlan,
+    ) -> Result<(), Box<str>> {
+        fits(bytes, plan)?;
+        let own = self.tried.entry(signal_type).or_insert_with(|| Store::of(plan.version));
+        self.forgotten += own.put(key, bytes, BOUNDS);
+        Ok(())
+    }
+
+    /// The tried version is in force: what it has written counts.
+    pub(super) fn promote(&mut self, signal_type: u16, plan: Option<MemoPlan>) {
+        let (Some(tried), Some(plan)) = (self.tried.remove(&signal_type), plan) else { return };
+        let mut forgotten = 0;
+        let store = self.store(signal_type, plan);
+        for (key, (_, bytes)) in &tried.memos {
+            forgotten += store.set(key, bytes, BOUNDS);
+        }
+        self.forgotten += forgotten;
+    }
+
+    /// The tried version is withdrawn.
+    pub(super) fn withdraw(&mut self, signal_type: u16) {
+        self.tried.remove(&signal_type);
     }
 
     /// How many were forgotten at a bound.
@@ -72,6 +118,14 @@ impl Memos {
     }
 }
 
+fn fits(bytes: &[u8], plan: MemoPlan) -> Result<(), Box<str>> {
+    let (got, max) = (bytes.len(), plan.bytes_max);
+    if got > max as usize {
+        return Err(format!("its memo has {got} bytes, and it declares at most {max}").into());
+    }
+    Ok(())
+}
+
 impl Store {
     fn of(version: u32) -> Self {
         Self { version, ..Self::default() }
@@ -80,9 +134,12 @@ impl Store {
     /// How many others had to be forgotten for it.
     fn set(&mut self, key: &str, bytes: &[u8], bounds: Bounds) -> u64 {
         self.remove(key);
-        if bytes.is_empty() {
-            return 0;
-        }
+        if bytes.is_empty() { 0 } else { self.put(key, bytes, bounds) }
+    }
+
+    /// As [`Store::set`], but an empty one is kept too.
+    fn put(&mut self, key: &str, bytes: &[u8], bounds: Bounds) -> u64 {
+        self.remove(key);
         let mut forgotten = 0;
         while self.memos.len() >= bounds.memos || self.bytes + bytes.len() > bounds.bytes {
             let Some((_, oldest)) = self.written.pop_first() else { break };
