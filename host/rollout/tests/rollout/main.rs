@@ -1,0 +1,6 @@
+//! The registry of versions: what commands do, a model written apart, and versions that misbehave.
+
+#[path = "../../../../tests/chance.rs"]
+mod chance;
+mod registry;
+mod world;
