@@ -3,4 +3,5 @@
 #[path = "../../../../tests/chance.rs"]
 mod chance;
 mod registry;
+mod simulation;
 mod world;
