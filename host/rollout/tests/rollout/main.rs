@@ -2,6 +2,8 @@
 
 #[path = "../../../../tests/chance.rs"]
 mod chance;
+mod model;
+mod properties;
 mod registry;
 mod simulation;
 mod world;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use stillhouse_rollout::{Budget, Command, Counts, Difference, Event, Evidence, Policy, Stage, Strategy, Then, Version};
+use stillhouse_rollout::{
+    Budget, Command, Counts, Difference, Event, Evidence, Policy, Stage, Strategy, Then, Version,
+};
 
 /// Who holds a trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,6 +58,7 @@ fn sum(pieces: &[Evidence]) -> Evidence {
             all.fuel += piece.fuel;
             all.rejected += piece.rejected;
             all.dropped += piece.dropped;
+            all.held_back += piece.held_back;
         }
         (0..8).for_each(|kind| all.differing[kind] += piece.differing[kind]);
     }
@@ -75,7 +78,7 @@ fn wilson_end(hits: u64, of: u64, z: f64, end: f64) -> f64 {
     if counted == 0.0 || counted == 1.0 {
         inside = if counted == 0.0 { 1e-12 } else { 1.0 - 1e-12 };
     }
-    for _ in 0..200 {
+    for _ in 0..70 {
         let middle = (inside + outside) / 2.0;
         if agrees(middle) { inside = middle } else { outside = middle }
     }
@@ -113,7 +116,8 @@ fn measured(budget: Budget, seen: &Evidence, policy: &Policy) -> Option<(f64, f6
             let common = Difference::ALL.iter().filter(|kind| !own(kind));
             Some(share(common.map(|kind| seen.differing[*kind as usize]).sum(), 1.959963984540054))
         }
-        Budget::HeldBack | Budget::Latency => None,
+        Budget::HeldBack => Some(change(|counts| counts.held_back)),
+        Budget::Latency => None,
     }
 }
 
@@ -146,7 +150,7 @@ impl Model {
             Event::Refused { .. } => Vec::new(),
             Event::Seen { evidence, .. } => self.seen(evidence, at_us),
             Event::Drained { .. } => match &mut self.trial {
-                Some(trial) if self.policy.steps_ppm.len() == trial.steps_begun() => {
+                Some(trial) if trial.steps_begun() >= self.policy.steps_ppm.len() => {
                     trial.drained = true;
                     self.end_of_draining(at_us)
                 }
@@ -241,11 +245,9 @@ impl Model {
         if trial.place == Place::Draining {
             return self.end_of_draining(at_us);
         }
-        let least = match trial.place {
-            Place::Shadow => self.policy.shadow,
-            _ => Some(self.policy.step),
-        };
-        let (time_us, samples) = least.map_or((0, 0), |least| (least.time_us, least.samples));
+        let shadow = self.policy.shadow.filter(|_| trial.place == Place::Shadow);
+        let least = shadow.unwrap_or(self.policy.step);
+        let (time_us, samples) = (least.time_us, least.samples);
         let passed = time_us <= 0 || trial.since_us.zip(at_us).is_some_and(|(since, at)| at - since >= time_us);
         let nobody = trial.place != Place::Shadow && step.in_share == 0 && samples > 0 && step.rows < 10 * samples;
         let doubt = [step, whole].iter().any(|seen| {

@@ -3,6 +3,7 @@
 //!
 //! `cargo test --release -p stillhouse-rollout -- --nocapture simulation` prints how many rows it took.
 
+use stillhouse_rollout::interval::{Z_95, wilson};
 use stillhouse_rollout::{Budget, Counts, Decision, Difference, Evidence, Policy, Stage};
 
 use crate::chance::Chance;
@@ -218,4 +219,36 @@ fn noise_within_the_budget_stops_few() {
     println!("promoted: {differs} that differ on 0.5 % (budget 1 %), {fails} that fail on 0.025 % (budget 0.1 %)");
     assert!(differs > 0.99, "{differs}");
     assert!(fails > 0.97, "{fails}");
+}
+
+/// How likely it is that so many rows do not break a budget, of which this share is bad: the chance of
+/// fewer than the least number of bad ones that breaks it.
+fn missed(bad: f64, budget: f64, rows: u64) -> f64 {
+    let breaks = (0..=rows).find(|hits| wilson(*hits, rows, Z_95).0 > budget).expect("all of them break it");
+    // The terms of the binomial distribution, each from the one before.
+    let mut term = (rows as f64 * (1.0 - bad).ln()).exp();
+    let mut below = 0.0;
+    for hits in 0..breaks {
+        below += term;
+        term *= (rows - hits) as f64 / (hits + 1) as f64 * bad / (1.0 - bad);
+    }
+    below
+}
+
+/// The table that [`stillhouse_rollout::analysis::weigh`] documents.
+#[test]
+fn what_is_bad_is_found_within_a_bound() {
+    let table = [
+        ("failed", 0.01, 0.001, 1_600, 0.000_5),
+        ("failed", 0.005, 0.001, 4_000, 0.001),
+        ("failed", 0.002, 0.001, 40_000, 0.001),
+        ("differing", 0.05, 0.01, 1_000, 0.000_001),
+        ("differing", 0.02, 0.01, 4_000, 0.001),
+        ("differing", 0.015, 0.01, 15_000, 0.001),
+    ];
+    for (budget, bad, max, rows, chance) in table {
+        let missed = missed(bad, max, rows);
+        println!("{budget} {bad} (budget {max}): missed after {rows} rows with probability {missed:.1e}");
+        assert!(missed < chance, "{budget} {bad}: {missed}");
+    }
 }

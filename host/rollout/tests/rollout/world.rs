@@ -11,7 +11,6 @@ pub const MINUTE_US: i64 = 60_000_000;
 /// A registry with one slot, its log, and how far its log is.
 pub struct World {
     pub registry: Registry,
-    pub policy: Policy,
     pub log: Vec<Event>,
     pub at: At,
 }
@@ -39,8 +38,8 @@ pub fn alike(rows: u64) -> Evidence {
 impl World {
     /// Version 1 is in force.
     pub fn new(policy: Policy) -> Self {
-        let registry = Registry::new(BTreeMap::from([(slot(), policy.clone())]));
-        let mut world = Self { registry, policy, log: Vec::new(), at: At { position: 0, time_us: 0 } };
+        let registry = Registry::new(BTreeMap::from([(slot(), policy)]));
+        let mut world = Self { registry, log: Vec::new(), at: At { position: 0, time_us: 0 } };
         world.say(|slot, at| Event::Known { slot, version: version(1), at }).expect("no command");
         world
     }
