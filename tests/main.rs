@@ -50,6 +50,7 @@ mod properties;
 mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
+mod rollout_config;
 mod score;
 mod silence;
 mod spread;

@@ -15,6 +15,7 @@ pub mod level;
 mod maintenance;
 mod mask;
 pub mod pin;
+pub mod rollout;
 pub mod schema;
 mod table;
 pub mod window;
@@ -29,6 +30,7 @@ use stillhouse_core::plan::{
     Against, DedupePlan, FlappingPlan, FloodPlan, InhibitPlan, MaintenancePlan, Mode, OrderPlan, SILENT, TypePlan,
 };
 use stillhouse_core::rule::{Condition, RuleId, State};
+use stillhouse_rollout::{Policy, SlotId};
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
@@ -88,6 +90,8 @@ pub struct Config {
     pub masks: Vec<MaskConfig>,
     /// The enrichment tables, by name.
     pub tables: Vec<TableConfig>,
+    /// How new versions are tried, for each slot that there is.
+    pub policies: BTreeMap<SlotId, Policy>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -184,6 +188,7 @@ impl Config {
                 "no input: add `[[input]]` with `format = \"text\"`, `\"json\"` or `\"cloudevents\"`",
             ));
         }
+        let policies = policies(&file)?;
         let mut signals = Vec::new();
         for (name, signal) in file.signal {
             signals.push(SignalConfig::check(name.into_inner(), signal, file.inhibit.as_ref())?);
@@ -211,6 +216,7 @@ impl Config {
             maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             masks,
             tables,
+            policies,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),
@@ -221,6 +227,16 @@ impl Config {
 /// Bytes in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn policies(file: &schema::File) -> Result<BTreeMap<SlotId, Policy>, Refusal> {
+    file.rollout.as_ref().map(rollout::check_general).transpose()?;
+    let mut policies = BTreeMap::new();
+    for (name, signal) in &file.signal {
+        let (has_suppressor, own) = (signal.suppressor.is_some(), signal.rollout.as_ref());
+        policies.extend(rollout::check(name.get_ref(), has_suppressor, file.rollout.as_ref(), own)?);
+    }
+    Ok(policies)
 }
 
 fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {

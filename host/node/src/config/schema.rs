@@ -14,6 +14,7 @@ use crate::config::flood::Flood;
 use crate::config::inhibit::Inhibit;
 use crate::config::maintenance::Maintenance;
 use crate::config::mask::Mask;
+use crate::config::rollout::Rollout;
 use crate::config::table::Table;
 use crate::config::window::Window;
 
@@ -24,6 +25,8 @@ pub struct File {
     /// `[rules]`
     #[serde(default)]
     pub rules: Rules,
+    /// `[rollout]`
+    pub rollout: Option<Spanned<Rollout>>,
     /// `[order]`
     #[serde(default)]
     pub order: Order,
@@ -222,6 +225,8 @@ pub struct Signal {
     pub inhibit: Option<Spanned<bool>>,
     /// What falls together, for `mode = "window"`.
     pub window: Option<Spanned<Window>>,
+    /// How new versions of its rules are tried.
+    pub rollout: Option<Spanned<Rollout>>,
 }
 
 /// A setting of a rule; it reaches the rule as text.
