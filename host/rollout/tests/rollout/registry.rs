@@ -192,6 +192,17 @@ fn what_may_be_chance_waits_for_more() {
 }
 
 #[test]
+fn a_few_early_failures_need_more_evidence_than_late_ones() {
+    let told = |rows| {
+        let mut world = World::new(Policy::default());
+        world.offer(2);
+        world.see(failing(rows, 3), 1).len()
+    };
+    // Of 700 rows, 3 are more than 0.1 % at 95 %, but not at 99.9 %.
+    assert_eq!([500, 700, 1_000, 1_100].map(told), [1, 0, 1, 0]);
+}
+
+#[test]
 fn a_step_waits_for_its_share_unless_nobody_is_in_it() {
     let nobody = |rows| Evidence { in_share: 0, ..alike(rows) };
     let mut world = World::new(Policy::default());
