@@ -51,6 +51,7 @@ mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
 mod rollout_config;
+mod rollouts;
 mod score;
 mod silence;
 mod spread;

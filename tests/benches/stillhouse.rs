@@ -74,7 +74,7 @@ struct Keep {
 
 impl Rows for Keep {
     fn row(&mut self, _: &mut Block, _: u16, _: usize, slots: &stillhouse::decode::Slots<'_>, places: &[usize]) {
-        self.columns.push(slots, places);
+        self.columns.push(slots, places.iter().copied());
     }
     fn source(&mut self, _: &str) -> u32 {
         0

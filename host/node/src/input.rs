@@ -80,6 +80,8 @@ pub enum Piece {
     Table(Arc<Table>),
     /// A new version of a table that cannot be used, and why.
     TableRefused(String),
+    /// Something is wanted of the versions of rules.
+    Rules(Box<crate::rollouts::Ask>),
     /// The user wants to stop.
     Stop,
 }

@@ -51,6 +51,17 @@ pub enum Given {
     },
     /// The mapper of a signal type, and what its states mean.
     Mapper(Mapper),
+    /// A part of the file of a version of a rule, before the first event that names it.
+    Rule {
+        /// SHA-256 of the file, in hexadecimal.
+        digest: String,
+        /// The next bytes of it.
+        bytes: Vec<u8>,
+        /// Whether these are the last.
+        last: bool,
+    },
+    /// What the registry of versions was told.
+    Rollout(Box<stillhouse_rollout::Event>),
 }
 
 /// A mapper as the log names it.
@@ -89,6 +100,9 @@ impl Mapper {
     }
 }
 
+/// A rule's file is cut into entries of so many bytes.
+const RULE_BYTES: usize = 1 << 20;
+
 /// A table is cut into entries of about so many bytes.
 const TABLE_BYTES: usize = 1 << 20;
 
@@ -113,6 +127,16 @@ impl Given {
                 rows: part,
                 last,
             })
+        })
+    }
+
+    /// The file of a version of a rule as entries.
+    pub fn rule<'r>(digest: &'r str, file: &'r [u8]) -> impl Iterator<Item = Self> + 'r {
+        let parts = file.chunks(RULE_BYTES).enumerate();
+        parts.map(move |(at, bytes)| Self::Rule {
+            digest: digest.to_owned(),
+            bytes: bytes.to_vec(),
+            last: (at + 1) * RULE_BYTES >= file.len(),
         })
     }
 

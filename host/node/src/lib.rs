@@ -9,6 +9,7 @@ pub mod journal;
 pub mod map;
 pub mod mask;
 pub mod pipeline;
+pub mod rollouts;
 pub mod rules;
 pub mod run;
 pub mod score;

@@ -4,7 +4,7 @@
 //! the core takes in the blocks of the round before. Which chunks are in a round depends on the
 //! inputs alone, not on the number of threads, shards or rows in a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
@@ -13,14 +13,34 @@ use stillhouse_core::leap::Leaps;
 use stillhouse_core::rule::Judge;
 use stillhouse_core::sequencer::Bounds;
 use stillhouse_core::table::Table;
-use stillhouse_core::{Core, Entry, Event, Ledger, Plan, Row};
+use stillhouse_core::{Block, Change, Core, Entry, Event, Ledger, Plan, Row};
+use stillhouse_rollout::Evidence;
 
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
-use crate::map::{Mapped, Worker};
+use crate::map::{Mapped, Sample, Worker};
 
 /// How many chunks of one input are decoded in one round.
 pub const ROUND_CHUNKS: usize = 8;
+
+/// How many bytes of the newest signals are kept, so that a new version of a mapper can be asked about
+/// them. At the bound the oldest are let go.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+
+/// What two versions of a mapper said of the signals of one block.
+pub struct Compared {
+    /// Index of the signal type.
+    pub signal_type: u16,
+    /// In numbers.
+    pub evidence: Evidence,
+    /// Some of what differs.
+    pub samples: Vec<Sample>,
+    /// The signals.
+    pub block: Arc<Block>,
+}
+
+/// The newest signals, mapped: of which input, and the number of the first record of each block.
+pub type Recent = VecDeque<(usize, u64, Arc<Block>)>;
 
 /// Signals in, events out.
 pub struct Pipeline<'a> {
@@ -38,6 +58,9 @@ pub struct Pipeline<'a> {
     position: u64,
     /// What the core has not taken in yet.
     waiting: Vec<Entry>,
+    compared: Vec<Compared>,
+    recent: Option<Recent>,
+    recent_bytes: usize,
 }
 
 struct InputState {
@@ -73,6 +96,9 @@ impl<'a> Pipeline<'a> {
             tables: BTreeMap::new(),
             position: 0,
             waiting: Vec::new(),
+            compared: Vec::new(),
+            recent: None,
+            recent_bytes: 0,
         }
     }
 
@@ -136,23 +162,24 @@ impl<'a> Pipeline<'a> {
             let index = rayon::current_thread_index().unwrap_or(0);
             // A thread uses its own worker only, so this neither waits nor is poisoned by another.
             let mut worker = workers[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            (input, worker.map(&inputs[input].decoder, chunk))
+            let first = chunk.first;
+            (input, first, worker.map(&inputs[input].decoder, chunk))
         };
         let (core, judge) = (&mut self.core, &mut *self.judge);
-        let mapped: Vec<(usize, Mapped)> = self.pool.install(|| {
+        let mapped: Vec<(usize, u64, Mapped)> = self.pool.install(|| {
             let step = || {
                 core.step_with(waiting, judge, out, &|shards, run| shards.par_iter_mut().for_each(run));
             };
             rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
         });
-        for (input, mapped) in mapped {
-            self.enter(input, mapped);
+        for (input, first, mapped) in mapped {
+            self.enter(input, first, mapped);
         }
     }
 
     /// Gives a mapped block its place in the log.
-    fn enter(&mut self, input: usize, mapped: Mapped) {
-        let Mapped { mut block, sources } = mapped;
+    fn enter(&mut self, input: usize, first_record: u64, mapped: Mapped) {
+        let Mapped { mut block, sources, compared } = mapped;
         // The first source that is heard takes over from the input, which stood in for it; it must
         // hold the watermark before the input lets go. The others hold it from their first signal
         // on. So where a chunk ends changes nothing.
@@ -186,9 +213,72 @@ impl<'a> Pipeline<'a> {
         self.position += block.rows.len() as u64;
         let stand_in = if first.is_some() { state.source.take() } else { None };
         self.waiting.extend(stand_in.map(Entry::SourceEnded));
-        self.waiting.push(Entry::Signals(Arc::new(block)));
+        let block = Arc::new(block);
+        self.keep(input, first_record, &block);
+        let of_block =
+            |(signal_type, evidence, samples)| Compared { signal_type, evidence, samples, block: Arc::clone(&block) };
+        self.compared.extend(compared.into_iter().map(of_block));
+        self.waiting.push(Entry::Signals(block));
         let read_to_us = self.inputs.iter().filter(|input| !input.ended).map(|input| input.newest_us).min();
         self.waiting.extend(read_to_us.filter(|&time_us| time_us != i64::MIN).map(Entry::ReadTo));
+    }
+
+    fn keep(&mut self, input: usize, first_record: u64, block: &Arc<Block>) {
+        let Some(recent) = &mut self.recent else { return };
+        recent.push_back((input, first_record, Arc::clone(block)));
+        self.recent_bytes += block.raw.len();
+        while self.recent_bytes > RECENT_BYTES_MAX
+            && let Some((_, _, oldest)) = recent.pop_front()
+        {
+            self.recent_bytes -= oldest.raw.len();
+        }
+    }
+
+    /// Keeps the newest signals from now on.
+    pub fn keep_recent(&mut self) {
+        self.recent.get_or_insert_default();
+    }
+
+    /// The newest signals, as far as they are kept.
+    pub fn recent(&self) -> Recent {
+        self.recent.clone().unwrap_or_default()
+    }
+
+    /// Takes what two versions of mappers said since the last time.
+    pub fn take_compared(&mut self) -> Vec<Compared> {
+        std::mem::take(&mut self.compared)
+    }
+
+    /// The versions of a rule change, for all chunks of the next rounds.
+    pub fn change(&mut self, change: Change) {
+        self.waiting.push(Entry::Rules(change));
+    }
+
+    /// The workers, one for each thread.
+    pub fn workers(&mut self) -> impl Iterator<Item = &mut Worker> {
+        self.workers.iter_mut().map(|worker| worker.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Another decoder reads an input from now on.
+    pub fn set_decoder(&mut self, input: usize, mut decoder: Decoder) {
+        self.tables.values().for_each(|table| decoder.set_table(table));
+        self.inputs[input].decoder = Arc::new(decoder);
+    }
+
+    /// How many entities have something open under a version of their mapper, of what the core has
+    /// taken in.
+    pub fn open_under(&self, signal_type: u16, mapper: u16) -> u64 {
+        self.core.open_under(signal_type, mapper)
+    }
+
+    /// The watermark, of what the core has taken in; `i64::MIN` before the first.
+    pub fn watermark_us(&self) -> i64 {
+        self.core.watermark_us()
+    }
+
+    /// All tables in force.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
     }
 
     /// An input has ended: its sources no longer hold the others back.

@@ -1,13 +1,17 @@
 //! The rules of a configuration: found, loaded, and made into workers.
 
+pub mod judge;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stillhouse_core::Plan;
-use stillhouse_core::columns::{Batch, Blobs, Observations, Verdicts};
+use stillhouse_core::columns::{Batch, Observations};
 use stillhouse_core::plan::TypePlan;
-use stillhouse_core::rule::{Field, Judge, MemoPlan, RuleId};
-use stillhouse_rules::{EngineConfig, Kind, MapperInstance, Rule, RuleEngine, SuppressorInstance};
+use stillhouse_core::rule::Field;
+use stillhouse_rules::{EngineConfig, InstanceError, Kind, MapperInstance, Rule, RuleEngine};
 
+use self::judge::WasmJudge;
 use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, pin, refuse};
 use crate::journal::Mapper;
 use crate::map::{Map, Worker};
@@ -136,7 +140,16 @@ impl RuleSet {
                 ),
             });
         }
-        Ok(WasmJudge { suppressors })
+        Ok(WasmJudge::new(suppressors))
+    }
+
+    /// The rule of a slot and how the configuration names it.
+    pub fn slot(&self, signal_type: usize, kind: Kind) -> Option<&(Rule, RuleRef)> {
+        let rules = self.types.get(signal_type)?;
+        match kind {
+            Kind::Mapper => Some(&rules.mapper),
+            Kind::Suppressor => rules.suppressor.as_ref(),
+        }
     }
 
     /// Mapper and suppressor of each signal type, for people.
@@ -178,43 +191,26 @@ fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Re
     Ok(rule)
 }
 
+/// A mapper with its settings, for one worker.
+///
+/// # Errors
+/// If it refuses its settings, or all instances are in use.
+pub fn mapper(rule: &Rule, settings: &BTreeMap<String, String>) -> Result<Box<dyn Map>, InstanceError> {
+    Ok(Box::new(WasmMapper(rule.mapper(settings)?)))
+}
+
 struct WasmMapper(MapperInstance);
 
 impl Map for WasmMapper {
     fn map(&mut self, batch: Batch, out: &mut Observations) -> Batch {
         self.0.map(batch, out)
     }
-}
 
-/// The suppressors of all signal types.
-pub struct WasmJudge {
-    suppressors: Vec<Option<SuppressorInstance>>,
-}
-
-impl WasmJudge {
-    fn of(&self, signal_type: u16) -> Option<&SuppressorInstance> {
-        self.suppressors.get(signal_type as usize)?.as_ref()
-    }
-}
-
-impl Judge for WasmJudge {
-    fn fields(&self, signal_type: u16) -> Option<&[Field]> {
-        self.of(signal_type).map(|instance| instance.rule().fields())
+    fn give_up_after(&mut self, failures: u32) {
+        self.0.give_up_after(failures);
     }
 
-    fn judge(&mut self, signal_type: u16, candidates: Batch, memos: Blobs) -> Verdicts {
-        let mut verdicts = Verdicts::default();
-        if let Some(Some(instance)) = self.suppressors.get_mut(signal_type as usize) {
-            instance.judge(candidates, memos, &mut verdicts);
-        }
-        verdicts
-    }
-
-    fn memo(&self, signal_type: u16) -> Option<MemoPlan> {
-        self.of(signal_type)?.rule().memo()
-    }
-
-    fn rule(&self, signal_type: u16) -> Option<&RuleId> {
-        self.of(signal_type).map(|instance| instance.rule().id())
+    fn spent(&self) -> (u64, u64) {
+        (self.0.last().fuel, u64::from(self.0.last().calls))
     }
 }

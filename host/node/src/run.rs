@@ -20,6 +20,7 @@ use crate::input::{Input, Piece, Reading, open, tell_time};
 use crate::journal::{Given, Journal, Mapper, Recorded};
 use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
+use crate::rollouts::{Ask, Loading, Logged, Rollouts};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
 use crate::tables;
@@ -46,6 +47,11 @@ pub trait Watch {
 
     /// The core is about to take these in.
     fn entries(&mut self, _: &[Entry]) {}
+
+    /// What is wanted of the versions of rules before the next chunks, of which `signals` is the first.
+    fn asks(&mut self, _signals: u64) -> Vec<Ask> {
+        Vec::new()
+    }
 }
 
 /// No one watches.
@@ -75,7 +81,8 @@ pub fn run(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let mut run = Run::new(config, options, output, watch)?;
+    let loading = if options.follow { Loading::Beside } else { Loading::AtOnce };
+    let mut run = Run::new(config, options, loading, output, watch)?;
     run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
     let tables = tables::load(config, &run.fields)?;
     if let Some(path) = &options.log {
@@ -95,6 +102,7 @@ pub fn run(
         let source = source.unwrap_or_else(|| if same { input.path() } else { name.clone() });
         run.add_input(config, name, &source)?;
     }
+    run.begin()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if options.follow {
         run.follow(config, inputs, runtime.handle())?;
@@ -131,7 +139,7 @@ pub fn replay(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Replayed> {
-    let mut run = Run::new(config, options, output, watch)?;
+    let mut run = Run::new(config, options, Loading::Recorded, output, watch)?;
     tables::check_names(config, &run.fields)?;
     let mut recorded = Recorded::open(log)?;
     let same_config = recorded.config_digest == config.digest;
@@ -141,6 +149,7 @@ pub fn replay(
     }
     let mut partial: Option<Table> = None;
     let mut other_mappers = Vec::new();
+    let mut file = Vec::new();
     while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
         match given {
             Given::Config(_) => {}
@@ -166,6 +175,13 @@ pub fn replay(
             }
             Given::Ended(input) => run.end_input(input as usize, None)?,
             Given::Tick(now_us) => run.tick(now_us)?,
+            Given::Rule { digest, bytes, last } => {
+                file.extend(bytes);
+                if last {
+                    run.rollouts.load(&digest, &std::mem::take(&mut file))?;
+                }
+            }
+            Given::Rollout(event) => run.rollouts.replay(*event, &mut run.pipeline)?,
         }
     }
     let torn_bytes = recorded.torn_bytes()?;
@@ -178,6 +194,18 @@ fn other(then: &Mapper, now: &[Mapper]) -> Option<String> {
     let compatible = compatible((then.schema, &then.states()), (now.schema, &now.states()));
     let states = compatible.map_or_else(|reason| format!("; {reason}"), |()| String::new());
     Some(format!("another version of the mapper of `{}` reads the log{states}", then.signal))
+}
+
+/// So many versions of each rule may have instances at once: in force, tried, last good, next.
+const VERSIONS_ASKED: usize = 4;
+
+fn log_rollout(journal: &mut Option<Journal>, logged: Logged<'_>) -> Result<()> {
+    let Some(journal) = journal else { return Ok(()) };
+    let written = match logged {
+        Logged::File(digest, file) => Given::rule(digest, file).try_for_each(|part| journal.write(&part)),
+        Logged::Event(event) => journal.write(&Given::Rollout(Box::new(event.clone()))),
+    };
+    written.context("the log cannot be written")
 }
 
 /// The `[[input]]` that reads a file of this name.
@@ -201,6 +229,8 @@ pub fn input_config<'a>(config: &'a Config, name: &str) -> Result<&'a InputConfi
 struct Run<'a> {
     started: Instant,
     pipeline: Pipeline<'a>,
+    rules: RuleSet,
+    rollouts: Rollouts<'a>,
     fields: Vec<(String, Vec<stillhouse_core::rule::Field>)>,
     names: Vec<String>,
     mappers: Vec<Mapper>,
@@ -219,17 +249,26 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(config: &Config, options: &Options, output: &'a mut dyn Write, watch: &'a mut dyn Watch) -> Result<Self> {
+    fn new(
+        config: &'a Config,
+        options: &Options,
+        loading: Loading,
+        output: &'a mut dyn Write,
+        watch: &'a mut dyn Watch,
+    ) -> Result<Self> {
         let started = crate::clock::moment();
         let types = config.signals.len();
-        let engine = rules::engine((options.threads + 2) * types + 8).context("the rule engine cannot be started")?;
+        let engine = rules::engine((options.threads + 2) * types * VERSIONS_ASKED + 32)
+            .context("the rule engine cannot be started")?;
         let rules = RuleSet::load(config, &engine)?;
         let workers =
             (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
         let judge = Box::new(rules.judge(config)?);
+        let rollouts = Rollouts::new(config, &rules, engine, judge.bench(), loading)?;
         Ok(Self {
             started,
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
+            rollouts,
             fields: rules.fields(config),
             names: Vec::new(),
             mappers: rules.mappers(config),
@@ -243,7 +282,23 @@ impl<'a> Run<'a> {
             read_bytes: Arc::new(AtomicU64::new(0)),
             since: Vec::new(),
             watch,
+            rules,
         })
+    }
+
+    /// The registry learns what the configuration begins with.
+    fn begin(&mut self) -> Result<()> {
+        self.pipeline.keep_recent();
+        let journal = &mut self.journal;
+        self.rollouts.begin(&self.rules, &mut self.pipeline, &mut |logged| log_rollout(journal, logged))
+    }
+
+    /// Takes in what is wanted of the versions of rules, and what was seen of those that are tried.
+    fn versions(&mut self, asked: Vec<Ask>) -> Result<()> {
+        let journal = &mut self.journal;
+        let mut log = |logged: Logged<'_>| log_rollout(journal, logged);
+        self.rollouts.watch(&mut self.pipeline, &mut log)?;
+        self.rollouts.ask(asked, &mut self.pipeline, &mut log)
     }
 
     /// Writes to the log what the core is about to be given.
@@ -259,6 +314,7 @@ impl<'a> Run<'a> {
         let decoder = Decoder::new(input, &name, &self.fields).named(source);
         self.masked.push(self.masks.input(input, &name));
         self.log(|| Given::Input(name.clone(), source.to_owned()))?;
+        self.rollouts.add_input(&name, source);
         self.pipeline.add_input(Arc::new(decoder));
         self.names.push(name);
         Ok(())
@@ -341,7 +397,9 @@ impl<'a> Run<'a> {
             };
             let mut chunks = Vec::new();
             let (mut ended, mut broken) = (false, None);
-            while chunks.len() < ROUND_CHUNKS {
+            // A version that is tried is watched more closely.
+            let most = if self.rollouts.is_trying() { 1 } else { ROUND_CHUNKS };
+            while chunks.len() < most {
                 match from.blocking_recv() {
                     Some(Piece::Chunk(index, chunk)) => chunks.push((index, chunk)),
                     Some(Piece::Ended(_, reason)) => {
@@ -349,7 +407,8 @@ impl<'a> Run<'a> {
                         broken = reason;
                         break;
                     }
-                    Some(Piece::Tick(_) | Piece::Table(_) | Piece::TableRefused(_) | Piece::Stop) => {}
+                    Some(Piece::Tick(_) | Piece::Table(_) | Piece::TableRefused(_) | Piece::Rules(_) | Piece::Stop) => {
+                    }
                     None => {
                         ended = true;
                         break;
@@ -402,6 +461,7 @@ impl<'a> Run<'a> {
                     Piece::Tick(now_us) => self.tick(now_us)?,
                     Piece::Table(table) => self.new_table(config, table)?,
                     Piece::TableRefused(reason) => self.refuse_table(&reason),
+                    Piece::Rules(ask) => self.versions(vec![*ask])?,
                     Piece::Stop => return Ok(()),
                 }
             }
@@ -443,6 +503,10 @@ impl<'a> Run<'a> {
     }
 
     fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        if !self.rollouts.is_replayed() {
+            let asked = self.watch.asks(self.pipeline.signals());
+            self.versions(asked)?;
+        }
         self.mask(&mut chunks);
         for (input, chunk) in &chunks {
             self.log(|| Given::chunk(*input, chunk))?;

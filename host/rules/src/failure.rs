@@ -63,6 +63,11 @@ impl Failure {
         Self { kind, text: cut(text.as_ref(), TEXT_BYTES_MAX).to_owned() }
     }
 
+    /// The row was left out: see [`crate::MapperInstance::give_up_after`].
+    pub(crate) fn not_asked() -> Self {
+        Self::new(FailureKind::Host, "not asked: too many rows before it failed")
+    }
+
     pub(crate) fn bad_answer(text: impl std::fmt::Display) -> Self {
         Self::new(FailureKind::BadAnswer, format!("bad answer: {text}"))
     }

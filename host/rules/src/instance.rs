@@ -120,6 +120,8 @@ pub(crate) struct Caller<W: World> {
     settings: Vec<(String, String)>,
     live: Option<Live<W::Live>>,
     pub stride: Stride,
+    /// After so many failed rows the rest of a batch is not asked.
+    pub give_up_after: u32,
     pub stats: CallStats,
     _permit: Option<Permit>,
 }
@@ -144,6 +146,7 @@ impl<W: World> Caller<W> {
             settings,
             live: None,
             stride: Stride::UNLIMITED,
+            give_up_after: u32::MAX,
             stats: CallStats::default(),
             _permit: permit,
         };
@@ -365,6 +368,14 @@ impl MapperInstance {
         let batch = batch::to_guest(batch);
         *out = self.caller.answer(&batch);
         batch::from_guest(batch)
+    }
+
+    /// After so many failed rows the rest of a batch is not asked and fails too, which is in
+    /// [`CallStats::failures`] for those only that were asked: a version that is only tried must not
+    /// hold up what it is tried beside. Rows are asked in their order, so which are left out does not
+    /// depend on the batch before them.
+    pub fn give_up_after(&mut self, failures: u32) {
+        self.caller.give_up_after = failures;
     }
 
     /// What the last batch took, and which of its rows failed.

@@ -8,7 +8,7 @@ use crate::config::{Overrides, Refusal, did_you_mean, listed, refuse};
 use crate::decode::time::TimeFormat;
 
 /// A checked `[[input]]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InputConfig {
     /// Which files it reads, by file name.
     pub files: glob::Pattern,

@@ -33,10 +33,10 @@ impl ColumnBuilder {
         self.batch.rows as usize
     }
 
-    /// Adds a row: the field `index` of the rule is in slot `places[index]`.
-    pub fn push(&mut self, slots: &Slots<'_>, places: &[usize]) {
+    /// Adds a row: the field number `index` of the rule is in the slot that `places` gives at `index`.
+    pub fn push(&mut self, slots: &Slots<'_>, places: impl Iterator<Item = usize>) {
         let rows = self.rows();
-        for (index, &place) in places.iter().enumerate() {
+        for (index, place) in places.enumerate() {
             let column = &mut self.batch.columns[index];
             let present = push_value(&mut column.values, slots, place);
             // A column without a gap needs no list of which rows are present.
