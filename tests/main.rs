@@ -59,4 +59,5 @@ mod tidy;
 mod transient;
 mod tune;
 mod vectors;
+mod watching;
 mod windows;

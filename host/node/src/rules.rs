@@ -1,5 +1,7 @@
 //! The rules of a configuration: found, loaded, and made into workers.
 
+pub mod watch;
+
 use std::path::{Path, PathBuf};
 
 use stillhouse_core::Plan;

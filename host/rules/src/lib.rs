@@ -33,6 +33,7 @@ mod manifest;
 mod purity;
 pub mod schema;
 mod split;
+mod whole;
 mod worlds;
 mod wrap;
 
@@ -44,3 +45,4 @@ pub use failure::{Failure, FailureKind};
 pub use instance::{CallStats, MapperInstance, RowFailure, SuppressorInstance};
 pub use limits::Limits;
 pub use load::{Kind, Rule};
+pub use whole::whole;
