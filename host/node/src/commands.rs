@@ -56,6 +56,12 @@ enum Command {
     /// Print the JSON Schema of the events.
     #[command(after_help = "Example:\n  stillhouse schema > event.schema.json")]
     Schema,
+    /// Compile a rule for the host that calls this.
+    #[command(hide = true)]
+    CompileRule {
+        /// What it orders.
+        order: String,
+    },
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example:\n  stillhouse completions bash > ~/.local/share/bash-completion/completions/stillhouse"
@@ -241,6 +247,7 @@ pub struct Tune {
 
 /// Carries a command out.
 pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
+    stillhouse::rules::compile_apart(["compile-rule"]);
     match arguments.command {
         Command::Run(run) => run::carry_out(&run),
         Command::Replay(replay) => run::replay(&replay),
@@ -252,6 +259,7 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
             std::io::stdout().write_all(stillhouse_core::event::EVENT_SCHEMA.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::CompileRule { order } => Ok(stillhouse_rules::compile_apart(&order)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "stillhouse", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,15 +1,17 @@
 //! The rules of a configuration: found, loaded, and made into workers.
 
 pub mod judge;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use stillhouse_core::Plan;
 use stillhouse_core::columns::{Batch, Observations};
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::Field;
-use stillhouse_rules::{EngineConfig, InstanceError, Kind, MapperInstance, Rule, RuleEngine};
+use stillhouse_rules::{Compiler, EngineConfig, InstanceError, Kind, MapperInstance, Rule, RuleEngine};
 
 use self::judge::WasmJudge;
 use crate::config::{Config, ConfigError, Refusal, RuleRef, did_you_mean, listed, pin, refuse};
@@ -30,12 +32,33 @@ struct TypeRules {
     suppressor: Option<(Rule, RuleRef)>,
 }
 
-/// An engine for rules, with the compiled-code cache in the user's cache folder.
+/// What compiles rules, if not this process itself.
+static COMPILER: OnceLock<Compiler> = OnceLock::new();
+
+/// Has every engine that is made from now on compile in a process of its own, by calling the running
+/// program with `arguments` and one more. The program itself says so when it starts; what uses it as a
+/// library compiles in its own process, unless it does the same.
+pub fn compile_apart<const N: usize>(arguments: [&str; N]) {
+    // The running program even where its file has been replaced since.
+    let running = Path::new("/proc/self/exe");
+    let program = if running.exists() { Some(running.to_owned()) } else { std::env::current_exe().ok() };
+    match program {
+        Some(program) => drop(COMPILER.set(Compiler::new(program, arguments))),
+        None => tracing::warn!("rules are compiled in this process: it does not know its own program"),
+    }
+}
+
+/// An engine for rules, with the compiled-code cache in the user's cache folder; see [`compile_apart`].
 ///
 /// # Errors
 /// If this machine cannot run WebAssembly as the engine is set up.
 pub fn engine(instances: usize) -> Result<RuleEngine, stillhouse_rules::EngineError> {
-    let config = EngineConfig { instances_max: instances as u32, cache_dir: cache_dir(), ..EngineConfig::default() };
+    let config = EngineConfig {
+        instances_max: instances as u32,
+        cache_dir: cache_dir(),
+        compiler: COMPILER.get().cloned(),
+        ..EngineConfig::default()
+    };
     match RuleEngine::new(config.clone()) {
         Err(error) if config.cache_dir.is_some() => {
             tracing::warn!(%error, "rules are compiled each time: the cache cannot be used");

@@ -1,5 +1,6 @@
-//! Compiled rules on disk: native code that is run unseen, so the folder must
-//! be the host's alone, and what is read is checked against its own SHA-256.
+//! Compiled rules on disk, and what was proved of them: native code that is run
+//! unseen and proofs that are believed, so the folder must be the host's alone,
+//! and what is read is checked against its own SHA-256.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -14,11 +15,26 @@ use crate::error::EngineError;
 
 /// Begins each file; rises when the layout changes.
 const MAGIC: &[u8; 8] = b"shcwasm1";
-const EXTENSION: &str = "cwasm";
-/// The largest compiled rule that is kept or read, in bytes.
+/// The largest file that is kept or read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// A folder of compiled rules. Layout of a file: magic, SHA-256 of the rest, code.
+/// What is kept of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Code,
+    Proof,
+}
+
+impl Kept {
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Code => "cwasm",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// A folder of compiled rules. Layout of a file: magic, SHA-256 of the rest, what is kept.
 pub(crate) struct CompiledCache {
     folder: PathBuf,
     files_max: usize,
@@ -60,14 +76,14 @@ impl CompiledCache {
         Ok(mine)
     }
 
-    /// The code kept under `key`, if there is a sound one.
-    pub fn read(&self, key: &str) -> Option<Vec<u8>> {
-        let path = self.path(key);
+    /// What is kept under `key`, if it is sound.
+    pub fn read(&self, key: &str, kept: Kept) -> Option<Vec<u8>> {
+        let path = self.path(key, kept);
         let mut file = File::open(&path).ok()?;
         match self.read_sound(&mut file) {
             Ok(code) => Some(code),
             Err(why) => {
-                tracing::warn!(file = %path.display(), why, "compiled rule not used, compiling again");
+                tracing::warn!(file = %path.display(), why, "a file of the cache is not used but made again");
                 let _ = fs::remove_file(&path);
                 None
             }
@@ -96,17 +112,17 @@ impl CompiledCache {
         Ok(code)
     }
 
-    /// Keeps `code` under `key`. A failure costs time later, nothing else, and is logged.
-    pub fn write(&self, key: &str, code: &[u8]) {
+    /// Keeps `content` under `key`. A failure costs time later, nothing else, and is logged.
+    pub fn write(&self, key: &str, kept: Kept, content: &[u8]) {
         let temporary = self.folder.join(temporary_name(key));
         let written = create_new(&temporary).and_then(|mut file| {
             file.write_all(MAGIC)?;
-            file.write_all(&Sha256::digest(code))?;
-            file.write_all(code)?;
-            fs::rename(&temporary, self.path(key))
+            file.write_all(&Sha256::digest(content))?;
+            file.write_all(content)?;
+            fs::rename(&temporary, self.path(key, kept))
         });
         match written {
-            Ok(()) => self.drop_oldest(),
+            Ok(()) => self.drop_oldest(kept),
             Err(error) => {
                 let _ = fs::remove_file(&temporary);
                 tracing::warn!(folder = %self.folder.display(), %error, "compiled rule not kept");
@@ -114,12 +130,12 @@ impl CompiledCache {
         }
     }
 
-    fn drop_oldest(&self) {
+    fn drop_oldest(&self, kept: Kept) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         let mut files: Vec<(SystemTime, PathBuf)> = entries
             .flatten()
             .map(|e| e.path())
-            .filter(|p| p.extension().is_some_and(|e| e == EXTENSION))
+            .filter(|p| p.extension().is_some_and(|e| e == kept.extension()))
             .filter_map(|p| Some((fs::metadata(&p).ok()?.modified().ok()?, p)))
             .collect();
         files.sort();
@@ -129,8 +145,8 @@ impl CompiledCache {
         }
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.folder.join(key).with_extension(EXTENSION)
+    fn path(&self, key: &str, kept: Kept) -> PathBuf {
+        self.folder.join(key).with_extension(kept.extension())
     }
 }
 

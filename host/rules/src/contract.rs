@@ -1,6 +1,8 @@
 //! Whether a file keeps to the contract, before anything is compiled: its
 //! size, what it imports, which world it exports; a core module is wrapped.
 
+use std::collections::BTreeSet;
+
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::{Encoding, Parser, Payload, TypeRef, ValidPayload, Validator, types::Types};
 
@@ -97,13 +99,34 @@ fn validate(wasm: &[u8], limits: &Limits) -> Result<Types, LoadError> {
     let invalid = |e: wasmparser::BinaryReaderError| LoadError::NotWasm(e.to_string());
     let mut validator = Validator::new();
     let mut functions: u32 = 0;
+    let (mut locals, mut declared, mut names): (u64, u64, u64) = (0, 0, 0);
     let mut types = None;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(invalid)?;
         if let Payload::CodeSectionEntry(body) = &payload {
             functions += 1;
             check_function(functions, body.range().len(), limits)?;
+            for local in body.get_locals_reader().map_err(invalid)? {
+                locals += u64::from(local.map_err(invalid)?.0);
+            }
+            check_count("the number of its functions' local variables is", locals, limits.locals_max, "locals_max")?;
         }
+        declared += match &payload {
+            Payload::TypeSection(section) => {
+                section.clone().into_iter().flatten().map(|g| g.types().len() as u64).sum()
+            }
+            Payload::ComponentTypeSection(section) => section.count().into(),
+            _ => 0,
+        };
+        check_count("the number of its types is", declared, limits.types_max, "types_max")?;
+        names += u64::from(match &payload {
+            Payload::ImportSection(section) => section.count(),
+            Payload::ExportSection(section) => section.count(),
+            Payload::ComponentImportSection(section) => section.count(),
+            Payload::ComponentExportSection(section) => section.count(),
+            _ => 0,
+        });
+        check_count("the number of its imports and exports is", names, limits.names_max, "names_max")?;
         check_starts(&payload, limits)?;
         if let ValidPayload::End(end) = validator.payload(&payload).map_err(invalid)? {
             // The outermost end is the last.
@@ -164,6 +187,15 @@ fn check_function(count: u32, bytes: usize, limits: &Limits) -> Result<(), LoadE
         });
     }
     Ok(())
+}
+
+/// Of what takes few bytes to declare, and the compiler much work.
+fn check_count(what: &'static str, count: u64, most: u32, setting: &'static str) -> Result<(), LoadError> {
+    if count <= most.into() {
+        return Ok(());
+    }
+    let limit = grouped(most.into());
+    Err(LoadError::TooLarge { what, got: format!("more than {limit}"), limit, setting })
 }
 
 fn check_core_imports(module: &[u8]) -> Result<(), LoadError> {
@@ -247,11 +279,12 @@ fn unexpected(module: &str, import: String) -> LoadError {
 /// `package:name/interface@version#function`.
 fn interfaces(module: &[u8]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     for payload in Parser::new(0).parse_all(module).flatten() {
         let Payload::ExportSection(section) = payload else { continue };
         for export in section.into_iter().flatten() {
             let Some((interface, _)) = export.name.split_once('#') else { continue };
-            if !interface.starts_with("cabi_") && !names.iter().any(|n| n == interface) {
+            if !interface.starts_with("cabi_") && seen.insert(interface) {
                 names.push(interface.to_owned());
             }
         }

@@ -1,10 +1,9 @@
 //! The engine: wasmtime's settings, the ticker behind the deadlines, what is loaded.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,10 +11,12 @@ use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use crate::cache::CompiledCache;
+use crate::compiler::Compiler;
 use crate::error::{EngineError, InstanceError};
 use crate::guest::HostState;
 use crate::limits::{CORE_PARTS_MAX, Limits};
-use crate::load::RuleInner;
+use crate::load::Loaded;
+use crate::turns::Turns;
 
 /// How often deadlines are looked at.
 const TICK_MS: u64 = 10;
@@ -23,6 +24,11 @@ const TICK_MS: u64 = 10;
 const KEEP_RESIDENT_BYTES: usize = 8 << 20;
 /// Instances beyond `instances_max`, for loading and checking rules.
 const INSTANCES_SPARE: u32 = 8;
+/// Rules that are proved at the same time; each takes at most two instances.
+const PROVED_AT_ONCE_MAX: u32 = INSTANCES_SPARE / 2;
+/// Rules that are compiled at the same time, so that one that takes long does not hold up another;
+/// more would not be done sooner, and each may take as much memory as its bound allows.
+const COMPILED_AT_ONCE_MAX: u32 = 2;
 
 /// What an engine is made with.
 #[derive(Clone, Debug)]
@@ -33,6 +39,10 @@ pub struct EngineConfig {
     /// mode 0700; refused where other users may write, since what is in it is
     /// run as native code.
     pub cache_dir: Option<PathBuf>,
+    /// What compiles rules in a process of its own, within bounds of time and
+    /// memory. `None` compiles in this process, where nothing but [`Limits`]
+    /// bounds what a file may cost: good for rules that one trusts.
+    pub compiler: Option<Compiler>,
     /// Instances at the same time, of all rules: workers times rule versions.
     /// Each reserves 4 GiB of address space, not of memory.
     pub instances_max: u32,
@@ -44,7 +54,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { limits: Limits::default(), cache_dir: None, instances_max: 128, deadlines: true }
+        Self { limits: Limits::default(), cache_dir: None, compiler: None, instances_max: 128, deadlines: true }
     }
 }
 
@@ -62,8 +72,11 @@ pub(crate) struct EngineInner {
     instances: AtomicU32,
     pub(crate) linker: Linker<HostState>,
     pub(crate) cache: Option<CompiledCache>,
-    /// Rules by digest. Locked while a rule is loaded: compiling uses all cores already.
-    pub(crate) loaded: Mutex<BTreeMap<String, Weak<RuleInner>>>,
+    pub(crate) compiler: Option<Compiler>,
+    pub(crate) deadlines: bool,
+    pub(crate) loaded: Loaded,
+    pub(crate) compiling: Turns,
+    pub(crate) proving: Turns,
     _ticker: Option<Ticker>,
 }
 
@@ -90,7 +103,11 @@ impl RuleEngine {
                 instances: AtomicU32::new(0),
                 linker,
                 cache,
-                loaded: Mutex::new(BTreeMap::new()),
+                compiler: config.compiler,
+                deadlines: config.deadlines,
+                loaded: Loaded::default(),
+                compiling: Turns::new(COMPILED_AT_ONCE_MAX),
+                proving: Turns::new(PROVED_AT_ONCE_MAX),
                 _ticker: ticker,
             }),
         })
@@ -148,15 +165,22 @@ fn settings(config: &EngineConfig) -> Config {
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
 
+    let mut c = code_settings(limits.stack_bytes_max, config.deadlines);
+    c.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    c
+}
+
+/// All settings that compiled code depends on: a compiler that has the same makes code that this host
+/// accepts.
+pub(crate) fn code_settings(stack_bytes_max: usize, deadlines: bool) -> Config {
     let mut c = Config::new();
     c.wasm_component_model(true)
         .concurrency_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .cranelift_opt_level(OptLevel::Speed)
         .parallel_compilation(true)
         .consume_fuel(true)
-        .epoch_interruption(config.deadlines)
-        .max_wasm_stack(limits.stack_bytes_max)
+        .epoch_interruption(deadlines)
+        .max_wasm_stack(stack_bytes_max)
         .memory_reservation(4 << 30)
         .wasm_backtrace_max_frames(None);
     // The same answer on every machine.

@@ -85,6 +85,9 @@ pub enum LoadError {
     /// The compiler refuses it.
     #[error("cannot compile: {0}")]
     Compile(String),
+    /// The compiler did not come to an end within its bounds, or broke on it.
+    #[error("{0}")]
+    Compiler(String),
     /// It failed before it could be asked.
     #[error("the rule fails to {stage}: {failure}")]
     Fails {

@@ -15,6 +15,12 @@ pub struct Limits {
     /// Size of one function's body, in bytes; compiling may take more than
     /// linear time in it.
     pub function_bytes_max: u32,
+    /// Local variables of all functions of a rule together.
+    pub locals_max: u32,
+    /// Types of all modules and components of a rule together.
+    pub types_max: u32,
+    /// Imports and exports of all modules and components of a rule together.
+    pub names_max: u32,
     /// Compiled rules that the cache folder keeps; the oldest go first.
     pub cache_files_max: usize,
 
@@ -91,6 +97,9 @@ impl Default for Limits {
             component_bytes_max: 32 << 20,
             functions_max: 100_000,
             function_bytes_max: 512 << 10,
+            locals_max: 4_000_000,
+            types_max: 30_000,
+            names_max: 100_000,
             cache_files_max: 256,
             fuel_per_call: 20_000_000,
             fuel_to_start: 200_000_000,
@@ -133,7 +142,9 @@ pub(crate) fn grouped(n: u64) -> String {
 /// `bytes` in the largest unit that shows it exactly, or rounded up to MiB.
 pub(crate) fn size(bytes: usize) -> String {
     const MIB: usize = 1 << 20;
+    const GIB: usize = 1 << 30;
     match bytes {
+        b if b >= GIB && b.is_multiple_of(GIB) => format!("{} GiB", b / GIB),
         b if b >= MIB && b.is_multiple_of(MIB) => format!("{} MiB", b / MIB),
         b if b >= 16 * MIB => format!("{} MiB", b.div_ceil(MIB)),
         b if b >= 1024 && b.is_multiple_of(1024) => format!("{} KiB", b / 1024),
@@ -156,6 +167,7 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(2_000_000), "2,000,000");
         assert_eq!(size(16 << 20), "16 MiB");
+        assert_eq!(size(2 << 30), "2 GiB");
         assert_eq!(size(65_536), "64 KiB");
         assert_eq!(size(1_500), "1,500 bytes");
         assert_eq!(cut("aé", 2), "a");

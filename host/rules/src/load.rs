@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use sha2::{Digest, Sha256};
 use stillhouse_core::rule::{Field, MemoPlan, RuleId, State};
 
 use crate::cases::{self, Case, CaseResult, Readable};
+use crate::compile;
 use crate::contract::{self, REBUILD, Version};
 use crate::engine::{EngineInner, RuleEngine};
 use crate::error::{InstanceError, LoadError, Stage};
@@ -16,6 +17,7 @@ use crate::failure::Budget;
 use crate::guest::Live;
 use crate::instance::{MapperInstance, MapperWorld, SuppressorInstance, SuppressorWorld};
 use crate::manifest::{self, Manifest};
+use crate::proof::Proof;
 use crate::purity;
 use crate::worlds::{MapperPre, SuppressorPre};
 
@@ -75,21 +77,25 @@ impl RuleEngine {
     /// that the SDK built for `wasm32-unknown-unknown`.
     ///
     /// Takes as long as compiling does (tens of milliseconds for a rule of
-    /// 100 kB, less where the compiled code is cached) and one call of the rule
-    /// for each case and more. One rule at a time is loaded. Bytes that are
-    /// loaded already give the same [`Rule`] again.
+    /// 100 kB) and many calls of the rule; where the compiled code is cached
+    /// and proved, a millisecond or so. Bytes that are loaded already give the
+    /// same [`Rule`] again at once, whatever else is being loaded, and bytes
+    /// that are being loaded are waited for.
+    ///
+    /// What is done in this process before and after compiling takes time and
+    /// memory in proportion to the file, its cases and the fuel they may use.
     ///
     /// # Errors
     /// Whatever is not as it should be; see [`LoadError`].
     pub fn load(&self, file: &[u8]) -> Result<Rule, LoadError> {
         let digest = hex(&Sha256::digest(file));
-        let mut loaded = self.inner.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(inner) = loaded.get(&digest).and_then(Weak::upgrade) {
+        let place = self.inner.loaded.place(&digest);
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = place.upgrade() {
             return Ok(Rule { inner });
         }
         let inner = load(&self.inner, file, &digest)?;
-        loaded.retain(|_, rule| rule.strong_count() > 0);
-        loaded.insert(digest, Arc::downgrade(&inner));
+        *place = Arc::downgrade(&inner);
         Ok(Rule { inner })
     }
 
@@ -109,20 +115,50 @@ impl RuleEngine {
     }
 }
 
+/// The rules that are loaded or being loaded, by digest.
+#[derive(Default)]
+pub(crate) struct Loaded(Mutex<BTreeMap<String, Place>>);
+
+/// Where a rule is, or will be: locked by who loads it.
+type Place = Arc<Mutex<Weak<RuleInner>>>;
+
+impl Loaded {
+    fn place(&self, digest: &str) -> Place {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever loads, or waits for it, has the place itself.
+        let in_use = |place: &Place| {
+            Arc::strong_count(place) > 1 || place.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+        };
+        places.retain(|_, place| in_use(place));
+        Arc::clone(places.entry(digest.to_owned()).or_default())
+    }
+}
+
 fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<RuleInner>, LoadError> {
-    let contract = contract::inspect(file, engine.limits())?;
-    let component = crate::compile::compile(engine, digest, &contract.component)?;
-    drop(contract.component);
+    let proof = Proof::read(engine, digest);
+    let cached = compile::cached(engine, digest);
+    let (kind, version, component) = match (&proof, cached) {
+        (Some(proof), Some(component)) => (proof.kind, proof.version, component),
+        (_, cached) => {
+            let contract = contract::inspect(file, engine.limits())?;
+            let component = match cached {
+                Some(component) => component,
+                None => compile::compile(engine, digest, &contract.component)?,
+            };
+            (contract.kind, contract.version, component)
+        }
+    };
+    let _turn = engine.proving.take();
     let wrong = |e: wasmtime::Error| LoadError::Exports(format!("{e:#}; {REBUILD}"));
     let instance_pre = engine.linker.instantiate_pre(&component).map_err(wrong)?;
-    let (pre, manifest) = match contract.kind {
+    let (pre, manifest) = match kind {
         Kind::Mapper => {
-            let pre = MapperPre::new(contract.version, instance_pre).map_err(wrong)?;
+            let pre = MapperPre::new(version, instance_pre).map_err(wrong)?;
             let manifest = describe_mapper(engine, &pre)?;
             (Pre::Mapper(pre), manifest)
         }
         Kind::Suppressor => {
-            let pre = SuppressorPre::new(contract.version, instance_pre).map_err(wrong)?;
+            let pre = SuppressorPre::new(version, instance_pre).map_err(wrong)?;
             let manifest = describe_suppressor(engine, &pre)?;
             (Pre::Suppressor(pre), manifest)
         }
@@ -135,14 +171,21 @@ fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<Rule
         states: manifest.states,
         schema: manifest.schema,
         memo: manifest.memo,
-        version: contract.version,
+        version,
         cases: manifest.cases,
         results: OnceLock::new(),
         pre: pre.clone(),
     });
-    let results = match &pre {
-        Pre::Mapper(pre) => prove::<MapperWorld>(&rule, pre)?,
-        Pre::Suppressor(pre) => prove::<SuppressorWorld>(&rule, pre)?,
+    let results = match proof.and_then(|proof| proof.results(&rule.cases)) {
+        Some(results) => results,
+        None => {
+            let results = match &pre {
+                Pre::Mapper(pre) => prove::<MapperWorld>(&rule, pre)?,
+                Pre::Suppressor(pre) => prove::<SuppressorWorld>(&rule, pre)?,
+            };
+            Proof::new(kind, version, &results).write(engine, digest);
+            results
+        }
     };
     let _ = rule.results.set(results);
     Ok(rule)

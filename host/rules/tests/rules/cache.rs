@@ -17,8 +17,9 @@ fn config(cache: &Path) -> EngineConfig {
     EngineConfig { limits, cache_dir: Some(cache.to_owned()), instances_max: 4, ..EngineConfig::default() }
 }
 
-fn files(cache: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(cache).unwrap().map(|e| e.unwrap().path()).collect();
+fn files(cache: &Path, extension: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(cache).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     files.sort();
     files
 }
@@ -30,14 +31,15 @@ fn compiled_code_is_kept_and_used() {
     let rule = WatRule::default().build();
     engine(&cache).load(&rule).unwrap();
     assert_eq!(fs::metadata(&cache).unwrap().permissions().mode() & 0o777, 0o700);
-    let kept = files(&cache);
-    assert_eq!(kept.len(), 1);
-    let before = fs::metadata(&kept[0]).unwrap();
-    assert_eq!(before.permissions().mode() & 0o777, 0o600);
+    let kept = [files(&cache, "cwasm"), files(&cache, "proof")].concat();
+    assert_eq!(kept.len(), 2);
+    let written = || kept.iter().map(|file| fs::metadata(file).unwrap()).collect::<Vec<_>>();
+    let before = written();
+    assert!(before.iter().all(|facts| facts.permissions().mode() & 0o777 == 0o600));
     engine(&cache).load(&rule).unwrap();
-    // Not written again, so it was used.
-    let after = fs::metadata(&kept[0]).unwrap();
-    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+    // Not written again, so they were used.
+    let times = |facts: Vec<fs::Metadata>| facts.iter().map(|facts| facts.modified().unwrap()).collect::<Vec<_>>();
+    assert_eq!(times(before), times(written()));
 }
 
 #[test]
@@ -46,7 +48,7 @@ fn damaged_code_is_compiled_again() {
     let rule = WatRule::default().build();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
     engine(folder.path()).load(&rule).unwrap();
-    let file = files(folder.path()).remove(0);
+    let file = files(folder.path(), "cwasm").remove(0);
     let good = fs::read(&file).unwrap();
     let mut flipped = good.clone();
     let middle = flipped.len() / 2;
@@ -92,5 +94,5 @@ fn the_folder_is_bounded() {
     for version in ["1.0.0", "1.0.1", "1.0.2"] {
         engine.load(&WatRule { version, ..WatRule::default() }.build()).unwrap();
     }
-    assert_eq!(files(&cache).len(), 2);
+    assert_eq!((files(&cache, "cwasm").len(), files(&cache, "proof").len()), (2, 2));
 }

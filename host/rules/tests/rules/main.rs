@@ -1,6 +1,7 @@
 //! The runtime against rules written by hand: what loads, what does not, and
 //! what a bad row does to its batch.
 
+mod bounds;
 mod cache;
 mod load;
 mod memo;
