@@ -2,7 +2,7 @@
 //! size, what it imports, which world it exports; a core module is wrapped.
 
 use wasmparser::component_types::ComponentEntityType;
-use wasmparser::{Encoding, Parser, Payload, TypeRef, ValidPayload, Validator, types::Types};
+use wasmparser::{Encoding, Parser, Payload, TypeRef, ValidPayload, Validator, WasmFeatures, types::Types};
 
 use crate::error::LoadError;
 use crate::limits::{Limits, grouped, size};
@@ -95,7 +95,7 @@ fn encoding(file: &[u8]) -> Result<Encoding, LoadError> {
 /// Validates all but the bodies of functions, which the compiler validates, and counts.
 fn validate(wasm: &[u8], limits: &Limits) -> Result<Types, LoadError> {
     let invalid = |e: wasmparser::BinaryReaderError| LoadError::NotWasm(e.to_string());
-    let mut validator = Validator::new();
+    let mut validator = Validator::new_with_features(WasmFeatures::default() - WasmFeatures::MULTI_MEMORY);
     let mut functions: u32 = 0;
     let mut types = None;
     for payload in Parser::new(0).parse_all(wasm) {
