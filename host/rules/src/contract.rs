@@ -226,8 +226,8 @@ fn outer_names(component: &[u8], which: Outer) -> Vec<String> {
 
 fn unexpected(module: &str, import: String) -> LoadError {
     let fix = if module.starts_with("wasi:") {
-        "build for wasm32-unknown-unknown, not wasm32-wasip2; for another language, switch its WASI \
-         features off"
+        "build for wasm32-unknown-unknown, not wasm32-wasip2; in JavaScript and Python, build with \
+         `--stub-wasi`"
     } else if module.starts_with("wasi") {
         "build for wasm32-unknown-unknown, not wasm32-wasip1"
     } else if module.starts_with("__wbindgen") {
