@@ -97,13 +97,13 @@ function noSettings(given) {
   for (const name in given) throw new Error(`unknown setting \`${name}\`: this rule has no settings`);
 }
 
-/** Runs `call`; what it throws reaches the operator with its message and line. */
+/** Runs `call`; what it throws reaches the operator with its message and the rule's line. */
 function telling(call) {
   try {
     return call();
   } catch (error) {
-    const stack = error?.stack?.trim().split("\n")[0].trim();
-    hostLog("fatal", stack ? `${error} ${stack}` : `${error}`);
+    const where = error?.stack?.split("\n").find((line) => !line.includes("/stillhouse.js")) ?? "";
+    hostLog("fatal", `${error} ${where.trim()}`);
     throw error;
   }
 }

@@ -175,12 +175,13 @@ _REASONS_MAX = 256
 
 
 def _tell(error):
-    """What a rule raises reaches the operator with its message and line."""
-    trace = error.__traceback__
-    while trace.tb_next is not None:
+    """What a rule raises reaches the operator with its message and the rule's line."""
+    where, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename != __file__:
+            where = f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-    _log.log(_log.Level.FATAL, f"{type(error).__name__}: {error} at {where}")
+    _log.log(_log.Level.FATAL, f"{type(error).__name__}: {error}{where}")
 
 
 def _manifest(name, version, schema, fields, states, cases):

@@ -83,6 +83,14 @@ fn answers(instance: &mut MapperInstance, batch: Batch) -> Vec<String> {
     (0..rows).map(answer).collect()
 }
 
+/// Shows the first signal that is answered otherwise.
+fn assert_same(got: &[String], expected: &[String], signals: &[Vec<Given>], what: &str) {
+    assert_eq!(got.len(), expected.len(), "{what}");
+    for ((got, expected), signal) in got.iter().zip(expected).zip(signals) {
+        assert_eq!(got, expected, "{what}: {signal:?}");
+    }
+}
+
 #[test]
 fn every_language_gives_the_answers_of_rust() {
     let rust = load("rust", "probe");
@@ -103,10 +111,10 @@ fn every_language_gives_the_answers_of_rust() {
         for rows in [600, 256, 7, 1] {
             let got: Vec<String> =
                 signals.chunks(rows).flat_map(|some| answers(&mut instance, batch(&rule, some))).collect();
-            assert_eq!(got, expected, "{language}, {rows} rows at once");
+            assert_same(&got, &expected, &signals, &format!("{language}, {rows} rows at once"));
         }
         let got = answers(&mut instance, as_dict(batch(&rule, &signals)));
-        assert_eq!(got, expected, "{language}, dictionaries");
+        assert_same(&got, &expected, &signals, &format!("{language}, dictionaries"));
         let unknown = BTreeMap::from([("colour".to_owned(), "red".to_owned())]);
         let refused = rule.mapper(&unknown).err().expect("refused").to_string();
         assert!(refused.contains("this rule has no settings"), "{language}: {refused}");

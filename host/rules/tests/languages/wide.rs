@@ -64,11 +64,13 @@ fn what_fails_names_the_line_and_costs_one_signal() {
         ("javascript", "boom", "boom"),
         ("javascript", "boom", "/rule.js:12"),
         ("javascript", "clock", "a rule has no clock"),
+        ("javascript", "clock", "/rule.js:13"),
         ("javascript", "random", "a rule has no randomness"),
         ("javascript", "none such", "not a function"),
         ("python", "boom", "ValueError: boom"),
         ("python", "boom", "rule.py:27"),
         ("python", "clock", "a rule has no clock"),
+        ("python", "clock", "rule.py:29"),
         ("python", "random", "a rule has no randomness"),
         ("python", "none such", "map must return"),
     ];
