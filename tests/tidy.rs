@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 600;
 
 /// Folders that hold nothing written here.
-const FOREIGN: [&str; 3] = ["target", ".git", "node_modules"];
+const FOREIGN: [&str; 4] = ["target", ".git", "node_modules", ".tools"];
 
 /// What is a pure function of the log: the distillation, and which version of a rule counts.
 const PURE: [&str; 2] = ["host/core/src/", "host/rollout/src/"];
@@ -125,6 +125,21 @@ fn every_test_file_is_declared() {
     rust_files(&folder.join("benches"), &mut benches);
     let benches: String = benches.iter().map(|path| fs::read_to_string(path).expect("a bench is UTF-8")).collect();
     assert_eq!(undeclared(&main, &benches, &files), Vec::<String>::new());
+}
+
+/// Examples that are copied away take the contract along.
+#[test]
+fn copies_of_the_contract_are_the_contract() {
+    let contract = fs::read_to_string(root().join("wit/v0.2/rules.wit")).expect("the contract");
+    let mut copies = 0;
+    for example in fs::read_dir(root().join("examples/rules")).expect("the examples") {
+        let copy = example.expect("an entry").path().join("wit/rules.wit");
+        if let Ok(text) = fs::read_to_string(&copy) {
+            copies += 1;
+            assert!(text == contract, "{} is not wit/v0.2/rules.wit; copy it again", copy.display());
+        }
+    }
+    assert_eq!(copies, 2, "JavaScript and Python read it");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use wasmparser::component_types::ComponentEntityType;
-use wasmparser::{Encoding, Parser, Payload, TypeRef, ValidPayload, Validator, types::Types};
+use wasmparser::{Encoding, Parser, Payload, TypeRef, ValidPayload, Validator, WasmFeatures, types::Types};
 
 use crate::error::LoadError;
 use crate::limits::{Limits, grouped, size};
@@ -97,7 +97,7 @@ fn encoding(file: &[u8]) -> Result<Encoding, LoadError> {
 /// Validates all but the bodies of functions, which the compiler validates, and counts.
 fn validate(wasm: &[u8], limits: &Limits) -> Result<Types, LoadError> {
     let invalid = |e: wasmparser::BinaryReaderError| LoadError::NotWasm(e.to_string());
-    let mut validator = Validator::new();
+    let mut validator = Validator::new_with_features(WasmFeatures::default() - WasmFeatures::MULTI_MEMORY);
     let mut functions: u32 = 0;
     let (mut locals, mut declared, mut names): (u64, u64, u64) = (0, 0, 0);
     let mut types = None;
@@ -258,8 +258,8 @@ fn outer_names(component: &[u8], which: Outer) -> Vec<String> {
 
 fn unexpected(module: &str, import: String) -> LoadError {
     let fix = if module.starts_with("wasi:") {
-        "build for wasm32-unknown-unknown, not wasm32-wasip2; for another language, switch its WASI \
-         features off"
+        "build for wasm32-unknown-unknown, not wasm32-wasip2; in JavaScript and Python, build with \
+         `--stub-wasi`"
     } else if module.starts_with("wasi") {
         "build for wasm32-unknown-unknown, not wasm32-wasip1"
     } else if module.starts_with("__wbindgen") {

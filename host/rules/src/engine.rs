@@ -14,7 +14,7 @@ use crate::cache::CompiledCache;
 use crate::compiler::Compiler;
 use crate::error::{EngineError, InstanceError};
 use crate::guest::HostState;
-use crate::limits::{CORE_PARTS_MAX, Limits};
+use crate::limits::{CORE_INSTANCES_MAX, CORE_PARTS_MAX, Limits};
 use crate::load::Loaded;
 use crate::turns::Turns;
 
@@ -44,7 +44,7 @@ pub struct EngineConfig {
     /// bounds what a file may cost: good for rules that one trusts.
     pub compiler: Option<Compiler>,
     /// Instances at the same time, of all rules: workers times rule versions.
-    /// Each reserves 4 GiB of address space, not of memory.
+    /// Each reserves 12 GiB of address space, not of memory.
     pub instances_max: u32,
     /// Whether calls have a deadline beside their fuel. Looking at the clock
     /// costs a rule about 15 %. Without it fuel alone bounds a call, to about
@@ -153,11 +153,11 @@ fn settings(config: &EngineConfig) -> Config {
     let instances = config.instances_max.saturating_add(INSTANCES_SPARE);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(8))
-        // Most components have one memory and two tables.
-        .total_memories(instances)
+        .total_core_instances(instances.saturating_mul(CORE_INSTANCES_MAX))
+        // Most components have one memory and two tables; one in JavaScript has three of each.
+        .total_memories(instances.saturating_mul(3))
         .total_tables(instances.saturating_mul(4))
-        .max_core_instances_per_component(CORE_PARTS_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(CORE_PARTS_MAX)
         .max_tables_per_component(CORE_PARTS_MAX)
         .max_tables_per_module(CORE_PARTS_MAX)
@@ -185,8 +185,9 @@ pub(crate) fn code_settings(stack_bytes_max: usize, deadlines: bool) -> Config {
         .wasm_backtrace_max_frames(None);
     // The same answer on every machine.
     c.cranelift_nan_canonicalization(true).wasm_relaxed_simd(false);
-    // Nothing that a rule does not need.
-    c.wasm_memory64(false).wasm_multi_memory(false).wasm_custom_page_sizes(false);
+    // Nothing that a rule does not need. Several memories are for what wasmtime itself puts between
+    // a component and another inside it; `contract.rs` refuses modules that have them.
+    c.wasm_memory64(false).wasm_multi_memory(true).wasm_custom_page_sizes(false);
     c
 }
 

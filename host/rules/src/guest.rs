@@ -9,7 +9,7 @@ use crate::bindings::log::Level;
 use crate::contract::LOGS;
 use crate::engine::EngineInner;
 use crate::failure::{Budget, Failure, FailureKind};
-use crate::limits::{CORE_PARTS_MAX, Limits, cut, size};
+use crate::limits::{CORE_INSTANCES_MAX, CORE_PARTS_MAX, Limits, cut, size};
 
 /// What the host keeps beside each instance.
 pub(crate) struct HostState {
@@ -75,7 +75,7 @@ impl ResourceLimiter for HostState {
     }
 
     fn instances(&self) -> usize {
-        CORE_PARTS_MAX as usize
+        CORE_INSTANCES_MAX as usize
     }
 
     fn tables(&self) -> usize {

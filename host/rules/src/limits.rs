@@ -85,8 +85,10 @@ pub(crate) const PATH_BYTES_MAX: usize = 256;
 pub(crate) const LAST_FUEL_FACTOR: u64 = 2;
 /// See [`LAST_FUEL_FACTOR`]; time is not part of the verdict's argument and may be generous.
 pub(crate) const LAST_DEADLINE_FACTOR: u64 = 4;
-/// Core instances, tables and memories of one component.
+/// Tables and memories of one component.
 pub(crate) const CORE_PARTS_MAX: u32 = 16;
+/// Core instances of one component: one in Python has 38, each part of its standard library apart.
+pub(crate) const CORE_INSTANCES_MAX: u32 = 64;
 
 // `split.rs` needs it: what a batch and a start can use together, one row alone may use.
 const _: () = assert!(LAST_FUEL_FACTOR >= 2);

@@ -92,8 +92,8 @@ fn an_import_is_named_with_its_fix() {
     assert_eq!(
         refused(&module(component)),
         "imports `wasi:clocks/wall-clock@0.2.0`, and a rule may import nothing but \
-         `stillhouse:rules/log`: build for wasm32-unknown-unknown, not wasm32-wasip2; for \
-         another language, switch its WASI features off"
+         `stillhouse:rules/log`: build for wasm32-unknown-unknown, not wasm32-wasip2; in \
+         JavaScript and Python, build with `--stub-wasi`"
     );
 }
 
@@ -103,6 +103,34 @@ fn an_interface_of_types_alone_may_be_imported() {
         (type $r (record (field \"a\" u32))) (export \"r\" (type (eq $r))))))";
     // It is refused for what it does not export, not for what it imports.
     assert!(refused(&module(component)).starts_with("wrong exports: "));
+}
+
+/// wasmtime puts a module between the two that has the memories of both.
+#[test]
+fn a_component_may_pass_text_to_one_inside_it() {
+    let inside = r#"(component $inside
+        (core module $m (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+            (func (export "f") (param i32 i32)))
+        (core instance $i (instantiate $m))
+        (func (export "f") (param "text" string)
+            (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))"#;
+    let outside = format!(
+        r#"(component {inside}
+        (instance $inside (instantiate $inside))
+        (core module $memory (memory (export "memory") 1))
+        (core instance $memory (instantiate $memory))
+        (core func $f (canon lower (func $inside "f") (memory (core memory $memory "memory"))))
+        (core module $caller (import "" "f" (func (param i32 i32))))
+        (core instance (instantiate $caller (with "" (instance (export "f" (func $f))))))
+        (instance $rule) (export "stillhouse:rules/mapper-rule@0.2.0" (instance $rule)))"#
+    );
+    // It is compiled and refused for what it does not export.
+    let refused = refused(&module(&outside));
+    assert!(refused.starts_with("wrong exports: "), "{refused}");
+    // A rule's own module has one memory.
+    let two = engine().load(&module("(module (memory 1) (memory 1))")).unwrap_err().to_string();
+    assert!(two.contains("multiple memories"), "{two}");
 }
 
 #[test]
