@@ -17,6 +17,7 @@ mod mask;
 pub mod pin;
 pub mod schema;
 mod table;
+mod trust;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use stillhouse_core::plan::{
     Against, DedupePlan, FlappingPlan, FloodPlan, InhibitPlan, MaintenancePlan, Mode, OrderPlan, SILENT, TypePlan,
 };
 use stillhouse_core::rule::{Condition, RuleId, State};
+use stillhouse_rules::signature::PublicKey;
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
@@ -90,6 +92,8 @@ pub struct Config {
     pub tables: Vec<TableConfig>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
+    /// Whose rule files are loaded; empty where no signature is asked for.
+    pub trust: Vec<PublicKey>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
     pub digest: String,
     text: String,
@@ -212,6 +216,7 @@ impl Config {
             masks,
             tables,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
+            trust: trust::check(file.rules.trust)?,
             digest: hex(&digest.finalize()),
             text: String::new(),
         })

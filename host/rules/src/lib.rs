@@ -32,12 +32,14 @@ mod load;
 mod manifest;
 mod purity;
 pub mod schema;
+pub mod signature;
 mod split;
 mod worlds;
 mod wrap;
 
 pub use batch::{Given, GivenError, batch_from_given};
 pub use cases::{Answer, Case, CaseResult};
+pub use contract::imports;
 pub use engine::{EngineConfig, RuleEngine};
 pub use error::{EngineError, InstanceError, LoadError, Stage};
 pub use failure::{Failure, FailureKind};
