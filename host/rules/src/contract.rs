@@ -190,7 +190,7 @@ pub fn imports(file: &[u8]) -> Vec<String> {
                 _ => None,
             });
             let imports = sections.flat_map(|section| section.into_imports().flatten());
-            imports.map(|import| format!("{}.{}", import.module, import.name)).collect()
+            imports.map(|import| format!("{}#{}", import.module, import.name)).collect()
         }
         Err(_) => Vec::new(),
     }

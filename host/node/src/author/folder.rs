@@ -94,7 +94,7 @@ impl Folder {
         let build = ["build", "--quiet", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"];
         let built = self.cargo(&build).stderr(Stdio::inherit()).output().map_err(no_cargo)?;
         if !built.status.success() {
-            return Err(format!("`cargo build` failed in {}; the compiler says why above", self.path.display()));
+            return Err("`cargo build` failed; the compiler says why above".into());
         }
         let made =
             artifact(&String::from_utf8_lossy(&built.stdout), &self.path.join("Cargo.toml")).ok_or_else(|| {

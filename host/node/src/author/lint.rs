@@ -19,6 +19,8 @@ const BATCH_ROWS: u64 = crate::map::BATCH_ROWS as u64;
 const MARK: &str = "x7q9z";
 /// Nor this.
 const MARK_NUMBER: &str = "7319462";
+/// What stands for a value in a reason.
+const GAP: &str = "…";
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,18 +173,14 @@ impl Look<'_> {
             if fuel > most {
                 (most, costly) = (fuel, Some(case));
             }
-            for given in marked(rule, case) {
+            for (given, value) in marked(rule, case) {
                 let answered = ask(rule, case, &given)?;
-                let text = reason(&answered.answer);
+                let said = reason(&answered.answer);
+                let text = said.replace(&value, GAP);
                 let is_failure = matches!(answered.answer, Answer::Failed { .. });
-                if !is_failure && (text.contains(MARK) || text.contains(MARK_NUMBER)) {
-                    let fixed =
-                        text.split([MARK, MARK_NUMBER].into_iter().find(|mark| text.contains(mark)).unwrap_or(MARK));
-                    let longest = fixed.max_by_key(|part| part.len()).unwrap_or_default().trim().to_owned();
-                    if !unbounded.contains(&longest) {
-                        unbounded.push(longest.clone());
-                        self.unbounded(text, &longest);
-                    }
+                if !is_failure && text != said && !unbounded.contains(&text) {
+                    self.unbounded(&text);
+                    unbounded.push(text);
                 }
             }
         }
@@ -193,7 +191,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn unbounded(&mut self, reason: &str, fixed: &str) {
+    fn unbounded(&mut self, reason: &str) {
+        let fixed = reason.split(GAP).map(str::trim).max_by_key(|part| part.len()).unwrap_or_default();
         let what = format!(
             "a reason has a value of the signal in it (`{reason}`): there will be as many reasons as values, and a batch \
              with more than {} is refused",
@@ -239,8 +238,10 @@ impl Look<'_> {
             let answered = ask(rule, base, &given)?;
             if let Answer::Failed { reason } = &answered.answer {
                 let what = format!("the rule fails on {name}: {reason}");
-                let fix = "reject what cannot be read with a reason; indexing, `unwrap` and `expect` panic";
-                self.add(Level::Error, "fails", of_panic(reason), what, fix);
+                // A wrong answer is found at once; a panic costs an instance as well.
+                let level = if reason.starts_with("bad answer") { Level::Warning } else { Level::Error };
+                let fix = "reject what cannot be read, with a reason; indexing, `unwrap` and `expect` panic";
+                self.add(level, "fails", of_panic(reason), what, fix);
             }
         }
         Ok(())
@@ -299,14 +300,13 @@ pub fn unreached(rule: &Rule) -> Vec<String> {
             other => super::asking::outcome(other) == name,
         })
     };
-    let all: Vec<String> = match rule.kind() {
-        Kind::Mapper => rule.states().iter().map(|state| state.name.clone()).collect(),
-        Kind::Suppressor => {
-            // What a rule never answers needs no case: only these two must be shown.
-            ["emit", "suppress"].map(String::from).to_vec()
-        }
-    };
-    all.into_iter().filter(|name| !reached(name)).collect()
+    if rule.kind() == Kind::Suppressor {
+        // A rule that never delays needs no case that does; but it must do something.
+        let holds = ["suppress", "delay", "escalate"].into_iter().any(reached);
+        let missing = [("emit", reached("emit")), ("suppress", holds)].into_iter();
+        return missing.filter(|(_, reached)| !reached).map(|(name, _)| name.to_owned()).collect();
+    }
+    rule.states().iter().map(|state| state.name.clone()).filter(|name| !reached(name)).collect()
 }
 
 fn ask(rule: &Rule, case: &Case, given: &[Given]) -> Result<super::asking::Answered, String> {
@@ -316,8 +316,8 @@ fn ask(rule: &Rule, case: &Case, given: &[Given]) -> Result<super::asking::Answe
     Ok(asker.ask_with(batch, &case.memo))
 }
 
-/// The case with one of its values after the other replaced by one that nobody expects.
-fn marked(rule: &Rule, case: &Case) -> Vec<Vec<Given>> {
+/// The case with one of its values after the other replaced by one that nobody expects, and that value.
+fn marked(rule: &Rule, case: &Case) -> Vec<(Vec<Given>, String)> {
     let mut rows = Vec::new();
     for (at, given) in case.given.iter().enumerate() {
         let kind = rule.fields().iter().find(|field| field.path == given.path).map(|field| field.kind);
@@ -329,7 +329,7 @@ fn marked(rule: &Rule, case: &Case) -> Vec<Vec<Given>> {
         for value in values {
             let mut row = case.given.clone();
             row[at].value.clone_from(value);
-            rows.push(row);
+            rows.push((row, value.clone()));
         }
     }
     rows

@@ -34,6 +34,9 @@ pub fn carry_out(arguments: &New) -> Result<ExitCode> {
     for file in files.iter().filter(|file| !file.path.starts_with(".stillhouse")) {
         writeln!(out, "  {}", file.path.display())?;
     }
+    if language == Language::Rust {
+        writeln!(out, "  .stillhouse/        the SDK")?;
+    }
     let sample = if kind == Kind::Mapper { "signals.jsonl" } else { "candidates.jsonl" };
     let rule = if language == Language::Rust { format!("{name}.wasm") } else { "rule.wasm".into() };
     writeln!(out, "\nNext:\n  cd {}\n  stillhouse rule test", folder.display())?;
