@@ -230,3 +230,18 @@ fn what_the_gate_is_told_is_what_the_file_says() {
     let named = text.replace("inhibit = false", "inhibit = true").replace("[inhibit]", "[inhibit]\nall = false");
     assert_eq!(takes_part(&parse(named)), [(true, None), (false, Some(flood))]);
 }
+
+#[test]
+fn keys_that_are_none_are_refused() {
+    let trust = |keys: &str, words: &[&str]| check(&format!("[rules]\ntrust = {keys}\n{INPUT}{SIGNAL}"), 2, words);
+    trust("[]", &["names no key", "leave `trust` out"]);
+    trust("[\"team.pub\"]", &["expected `ed25519:` and 64 hexadecimal digits", "`KEY.pub`"]);
+    trust("[\"ed25519:3f\"]", &["some are missing"]);
+    trust(&format!("[\"{}\"]", "a".repeat(64)), &["did you mean to put `ed25519:` before it?"]);
+    let secret = format!("ed25519-secret:{}", "5".repeat(64));
+    trust(&format!("[\"{secret}\"]"), &["this is a private key", "make a new one"]);
+    assert!(!refusal(&format!("[rules]\ntrust = [\"{secret}\"]\n{INPUT}{SIGNAL}")).contains("555"));
+    let key = "\"ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\"";
+    trust(&format!("[{key}, {key}]"), &["named twice"]);
+    check(&format!("[rules]\ntrsut = [{key}]\n{INPUT}{SIGNAL}"), 2, &["did you mean `trust`?"]);
+}

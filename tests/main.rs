@@ -3,6 +3,7 @@
 //! `SEEDS=20000 cargo test --release -p stillhouse-tests` looks longer; a failure prints its seed,
 //! and `SEED=17 cargo test ...` runs that one alone.
 
+mod author;
 mod bad_input;
 mod chance;
 mod cli;

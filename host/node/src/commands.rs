@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod output;
+mod rule;
 mod run;
 mod score;
 mod tune;
@@ -53,6 +54,9 @@ enum Command {
     /// Try holds over the past, and see what quiet costs in delay.
     #[command(after_help = TUNE_HELP)]
     Tune(Tune),
+    /// Write, build, test, measure and sign rules.
+    #[command(after_help = "Start with `stillhouse rule new NAME`.")]
+    Rule(rule::Arguments),
     /// Print the JSON Schema of the events.
     #[command(after_help = "Example:\n  stillhouse schema > event.schema.json")]
     Schema,
@@ -255,6 +259,7 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
         Command::Demo(demo) => demo::carry_out(&demo),
         Command::Score(score) => score::carry_out(&score),
         Command::Tune(tune) => tune::carry_out(&tune),
+        Command::Rule(arguments) => rule::carry_out(&arguments),
         Command::Schema => {
             std::io::stdout().write_all(stillhouse_core::event::EVENT_SCHEMA.as_bytes())?;
             Ok(ExitCode::SUCCESS)

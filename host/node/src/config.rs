@@ -18,6 +18,7 @@ pub mod pin;
 pub mod rollout;
 pub mod schema;
 mod table;
+mod trust;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use stillhouse_core::plan::{
 };
 use stillhouse_core::rule::{Condition, RuleId, State};
 use stillhouse_rollout::{Policy, SlotId};
+use stillhouse_rules::signature::PublicKey;
 
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
@@ -94,6 +96,8 @@ pub struct Config {
     pub policies: BTreeMap<SlotId, Policy>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
+    /// Whose rule files are loaded; empty where no signature is asked for.
+    pub trust: Vec<PublicKey>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
     pub digest: String,
     text: String,
@@ -218,6 +222,7 @@ impl Config {
             tables,
             policies,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
+            trust: trust::check(file.rules.trust)?,
             digest: hex(&digest.finalize()),
             text: String::new(),
         })

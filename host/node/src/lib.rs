@@ -1,5 +1,6 @@
 //! The program `stillhouse` as a library, so that tests and benches can drive it in memory.
 
+pub mod author;
 pub mod clock;
 pub mod config;
 pub mod decode;

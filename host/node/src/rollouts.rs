@@ -333,7 +333,8 @@ impl<'a> Rollouts<'a> {
         let Some(stable) = self.current(index, slot.kind).cloned() else { return };
         let settings = self.named_rule(index, slot.kind).map(|named| named.settings.clone()).unwrap_or_default();
         let site = Site::new(self, index, pipeline);
-        let offer = Offer { slot, bytes, signature, by, settings, stable, site };
+        let trust = self.config.trust.clone();
+        let offer = Offer { slot, bytes, signature, by, settings, stable, trust, site };
         self.staging += 1;
         let to = self.staged.0.clone();
         match self.loading {

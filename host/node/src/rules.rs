@@ -4,6 +4,7 @@ pub mod judge;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -11,6 +12,7 @@ use stillhouse_core::Plan;
 use stillhouse_core::columns::{Batch, Observations};
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::Field;
+use stillhouse_rules::signature::{PublicKey, SIGNATURE_BYTES_MAX, verify};
 use stillhouse_rules::{Compiler, EngineConfig, InstanceError, Kind, MapperInstance, Rule, RuleEngine};
 
 use self::judge::WasmJudge;
@@ -88,10 +90,10 @@ impl RuleSet {
         let mut types = Vec::new();
         for signal in &config.signals {
             let load = |rule: &RuleRef, kind| load(rule, kind, config, engine).map(|loaded| (loaded, rule.clone()));
-            let mapper = load(&signal.mapper, Kind::Mapper).map_err(|refusal| config.error(refusal))?;
+            let mapper = load(&signal.mapper, Kind::Mapper)?;
             pin::check_states(signal, mapper.0.schema(), mapper.0.states()).map_err(|refusal| config.error(refusal))?;
             let suppressor = signal.suppressor.as_ref().map(|rule| load(rule, Kind::Suppressor)).transpose();
-            types.push(TypeRules { mapper, suppressor: suppressor.map_err(|refusal| config.error(refusal))? });
+            types.push(TypeRules { mapper, suppressor: suppressor? });
         }
         Ok(Self { types })
     }
@@ -181,7 +183,15 @@ impl RuleSet {
     }
 }
 
-fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Result<Rule, Refusal> {
+/// Finds and loads the rule that `config` names.
+///
+/// # Errors
+/// As [`RuleSet::load`].
+pub fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Result<Rule, ConfigError> {
+    find(named, kind, config, engine).map_err(|refusal| config.error(refusal))
+}
+
+fn find(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Result<Rule, Refusal> {
     let refused = |message: String| refuse(named.span.clone(), message);
     let base = config.path.parent().unwrap_or(Path::new("."));
     let file = if named.name.ends_with(".wasm") {
@@ -191,7 +201,12 @@ fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Re
         in_folder.filter(|path| path.exists())
     };
     let rule = match (&file, SHIPPED.iter().find(|(name, _)| *name == named.name)) {
-        (Some(path), _) => engine.load_file(path),
+        (Some(path), _) => {
+            let refused = |error: String| refused(format!("rule `{}`: {error}", named.name));
+            let bytes = engine.read_file(path).map_err(|error| refused(error.to_string()))?;
+            signed(path, &bytes, &config.trust).map_err(refused)?;
+            engine.load(&bytes)
+        }
         (None, Some((_, bytes))) => engine.load(bytes),
         (None, None) => {
             let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
@@ -220,6 +235,41 @@ fn load(named: &RuleRef, kind: Kind, config: &Config, engine: &RuleEngine) -> Re
 /// If it refuses its settings, or all instances are in use.
 pub fn mapper(rule: &Rule, settings: &BTreeMap<String, String>) -> Result<Box<dyn Map>, InstanceError> {
     Ok(Box::new(WasmMapper(rule.mapper(settings)?)))
+}
+
+/// The signature beside a rule's file, if there is one.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub fn signature_of(path: &Path) -> Result<Option<String>, String> {
+    let path = signature_path(path);
+    let unreadable = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let file = match std::fs::File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(unreadable)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(SIGNATURE_BYTES_MAX as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+/// Where the signature of a rule's file lies: `FILE.sig`.
+pub fn signature_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// Refuses a file that nobody signed who is trusted. Where nobody is named, everybody is.
+fn signed(path: &Path, bytes: &[u8], trust: &[PublicKey]) -> Result<(), String> {
+    if trust.is_empty() {
+        return Ok(());
+    }
+    let signature = signature_of(path)?;
+    match verify(bytes, signature.as_deref(), trust) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("{}: {error}", signature_path(path).display())),
+    }
 }
 
 struct WasmMapper(MapperInstance);

@@ -118,6 +118,11 @@ impl Past {
         Ok(Self { plan, signals: outcome.summary.ledger.received, entries: recorder.entries })
     }
 
+    /// What the core is given.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Runs the grid on all threads; by signal type, one for each point that means something to it.
     /// `done` is called after each point. Rules that suppress are left out: what they hold back
     /// does not depend on holds.

@@ -169,36 +169,52 @@ pub(crate) trait Readable: World {
     fn read(out: &Self::Out, row: usize, states: &[State]) -> Reply;
 }
 
-impl Readable for MapperWorld {
-    fn read(out: &Observations, row: usize, states: &[State]) -> Reply {
+impl Answer {
+    /// What a mapper with these states answered for `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn of_observation(out: &Observations, row: usize, states: &[State]) -> Self {
         let reason = out.reason.get(row).to_owned();
-        let answer = match out.outcome[row] {
-            outcome::OBSERVED => Answer::Observed {
+        match out.outcome[row] {
+            outcome::OBSERVED => Self::Observed {
                 state: states[out.state[row] as usize].name.clone(),
                 severity: out.severity[row],
                 key: out.key.get(row).to_owned(),
                 value: if out.value.is_empty() { String::new() } else { out.value.get(row).to_owned() },
             },
-            outcome::DROPPED => Answer::Dropped { reason },
-            outcome::REJECTED => Answer::Rejected { reason },
-            _ => Answer::Failed { reason },
-        };
-        Reply { answer, memo: Vec::new() }
+            outcome::DROPPED => Self::Dropped { reason },
+            outcome::REJECTED => Self::Rejected { reason },
+            _ => Self::Failed { reason },
+        }
+    }
+
+    /// What a suppressor answered for `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn of_verdict(out: &Verdicts, row: usize) -> Self {
+        let reason = out.reason.get(row).to_owned();
+        let until_us = out.until_us[row];
+        match out.verdict[row] {
+            verdict::EMIT => Self::Emit,
+            verdict::SUPPRESS => Self::Suppress { until_us, reason },
+            verdict::DELAY => Self::Delay { until_us, reason },
+            verdict::ESCALATE => Self::Escalate { severity: out.severity[row], reason },
+            _ => Self::Failed { reason },
+        }
+    }
+}
+
+impl Readable for MapperWorld {
+    fn read(out: &Observations, row: usize, states: &[State]) -> Reply {
+        Reply { answer: Answer::of_observation(out, row, states), memo: Vec::new() }
     }
 }
 
 impl Readable for SuppressorWorld {
     fn read(out: &Verdicts, row: usize, _: &[State]) -> Reply {
-        let reason = out.reason.get(row).to_owned();
-        let until_us = out.until_us[row];
-        let answer = match out.verdict[row] {
-            verdict::EMIT => Answer::Emit,
-            verdict::SUPPRESS => Answer::Suppress { until_us, reason },
-            verdict::DELAY => Answer::Delay { until_us, reason },
-            verdict::ESCALATE => Answer::Escalate { severity: out.severity[row], reason },
-            _ => Answer::Failed { reason },
-        };
-        Reply { answer, memo: out.memo.get(row).to_vec() }
+        Reply { answer: Answer::of_verdict(out, row), memo: out.memo.get(row).to_vec() }
     }
 }
 

@@ -212,6 +212,22 @@ fn check_core_imports(module: &[u8]) -> Result<(), LoadError> {
     Ok(())
 }
 
+/// The names of all that a file imports, whether it may or not; none of what is no WebAssembly.
+pub fn imports(file: &[u8]) -> Vec<String> {
+    match encoding(file) {
+        Ok(Encoding::Component) => outer_names(file, Outer::Imports),
+        Ok(Encoding::Module) => {
+            let sections = Parser::new(0).parse_all(file).flatten().filter_map(|payload| match payload {
+                Payload::ImportSection(section) => Some(section),
+                _ => None,
+            });
+            let imports = sections.flat_map(|section| section.into_imports().flatten());
+            imports.map(|import| format!("{}#{}", import.module, import.name)).collect()
+        }
+        Err(_) => Vec::new(),
+    }
+}
+
 /// Only the log may be imported, and interfaces that have nothing but types in them.
 fn check_imports(component: &[u8], types: &Types) -> Result<(), LoadError> {
     for name in outer_names(component, Outer::Imports) {

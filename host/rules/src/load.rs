@@ -104,6 +104,15 @@ impl RuleEngine {
     /// # Errors
     /// Also where the file cannot be read.
     pub fn load_file(&self, path: impl AsRef<Path>) -> Result<Rule, LoadError> {
+        self.load(&self.read_file(path)?)
+    }
+
+    /// The bytes of a rule's file, for who looks at them before they are loaded: no more than are
+    /// needed to see that a file is too large.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn read_file(&self, path: impl AsRef<Path>) -> Result<Vec<u8>, LoadError> {
         let path = path.as_ref();
         let read = |source| LoadError::Read { path: path.to_owned(), source };
         // One byte more than allowed is enough to be refused.
@@ -111,7 +120,7 @@ impl RuleEngine {
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path).map_err(read)?;
         file.take(most).read_to_end(&mut bytes).map_err(read)?;
-        self.load(&bytes)
+        Ok(bytes)
     }
 }
 

@@ -64,6 +64,8 @@ pub struct File {
 pub struct Rules {
     /// Where `NAME.wasm` is looked for before the rules that ship, relative to this file.
     pub folder: Option<String>,
+    /// Public keys; a rule's file must be signed with one of them (no signature is asked for).
+    pub trust: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 /// `[order]`

@@ -10,6 +10,7 @@ use stillhouse_core::rule::Field;
 use stillhouse_core::table::Table;
 use stillhouse_core::trial::Cohort;
 use stillhouse_rollout::{Evidence, SlotId, SlotKind, Stage, Version};
+use stillhouse_rules::signature::{PublicKey, verify};
 use stillhouse_rules::{LoadError, Rule, RuleEngine};
 
 use super::{Rollouts, slot_kind, version_of};
@@ -34,6 +35,8 @@ pub struct Offer {
     pub settings: BTreeMap<String, String>,
     /// The version in force.
     pub stable: Rule,
+    /// Whose files are taken; empty: everybody's.
+    pub trust: Vec<PublicKey>,
     /// What the newest signals are read with.
     pub(super) site: Site,
 }
@@ -143,9 +146,9 @@ impl Map for Nobody {
 impl Offer {
     /// Takes a version through all stages before it is tried.
     pub fn check(self, engine: &RuleEngine) -> Staged {
-        let Self { slot, bytes, signature, by, settings, stable, site } = self;
+        let Self { slot, bytes, signature, by, settings, stable, trust, site } = self;
         let refused = |version, stage, why: String| Outcome::Refused { version, stage, why };
-        let outcome = match load(engine, &bytes, signature.as_deref()) {
+        let outcome = match load(engine, &bytes, signature.as_deref(), &trust) {
             Err((stage, why)) => refused(None, stage, why),
             Ok(rule) if slot_kind(rule.kind()) != slot.kind => {
                 let why =
@@ -178,7 +181,15 @@ fn replay(
     }
 }
 
-fn load(engine: &RuleEngine, bytes: &[u8], _signature: Option<&str>) -> Result<Rule, (Stage, String)> {
+fn load(
+    engine: &RuleEngine,
+    bytes: &[u8],
+    signature: Option<&str>,
+    trust: &[PublicKey],
+) -> Result<Rule, (Stage, String)> {
+    if !trust.is_empty() {
+        verify(bytes, signature, trust).map_err(|error| (Stage::Validation, error.to_string()))?;
+    }
     engine.load(bytes).map_err(|error| (stage_of(&error), error.to_string()))
 }
 
