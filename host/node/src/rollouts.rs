@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::{Context, Result};
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::{Field, RuleId};
-use stillhouse_rollout::{At, Command, Decision, Event, Registry, SlotId, SlotKind, Version};
+use stillhouse_rollout::{At, Command, Decision, Event, Registry, SlotId, SlotKind, Version, What};
 use stillhouse_rules::{Kind, Rule, RuleEngine};
 
 pub use board::{Board, Differs, Told};
@@ -26,6 +26,7 @@ use crate::decode::record::Decoder;
 use crate::pipeline::Pipeline;
 use crate::rules::RuleSet;
 use crate::rules::judge::Bench;
+use crate::rules::watch::Change;
 use stage::Site;
 
 /// After so much event time the registry is told that time has passed, though nothing was counted.
@@ -65,6 +66,8 @@ pub enum Ask {
         /// Who is told whether it was taken up.
         reply: Reply,
     },
+    /// Nothing: a version has been checked.
+    Wake,
     /// Somebody steers a trial.
     Command {
         /// The slot.
@@ -78,6 +81,20 @@ pub enum Ask {
         /// Who is told whether it was done.
         reply: Reply,
     },
+}
+
+impl Ask {
+    /// What a change in the rules folder asks for. That a file is gone asks for nothing: what runs stays.
+    pub fn of(change: Change) -> Option<Self> {
+        match change {
+            Change::Found { name, bytes, signature, .. } => Some(Self::Found { name, bytes, signature }),
+            Change::Refused { name, why, .. } => Some(Self::Unfit { name, why }),
+            Change::Gone { name, .. } => {
+                tracing::info!(rule = name, "its file is gone from the rules folder; the version in force stays");
+                None
+            }
+        }
+    }
 }
 
 /// Told once what somebody wants is in the log, or why it is not done.
@@ -142,6 +159,8 @@ pub struct Rollouts<'a> {
     tried: BTreeMap<SlotId, RuleId>,
     /// By slot: when the registry was last told what was seen.
     seen: BTreeMap<SlotId, At>,
+    /// Called when a version has been checked.
+    wake: Option<Arc<dyn Fn() + Send + Sync>>,
     tables: BTreeSet<String>,
     /// Whether the log is replayed with other rules than it was written with.
     elsewhere: bool,
@@ -192,6 +211,7 @@ impl<'a> Rollouts<'a> {
             salts: 0,
             tried: BTreeMap::new(),
             seen: BTreeMap::new(),
+            wake: None,
             tables: config.tables.iter().map(|table| table.name.to_string()).collect(),
             elsewhere: false,
         })
@@ -200,6 +220,11 @@ impl<'a> Rollouts<'a> {
     /// What is known of the slots, for whoever looks.
     pub fn board(&self) -> Arc<Board> {
         Arc::clone(&self.board)
+    }
+
+    /// `wake` is called whenever a version has been checked beside the signals.
+    pub fn wake_with(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.wake = Some(wake);
     }
 
     /// The registry.
@@ -232,14 +257,14 @@ impl<'a> Rollouts<'a> {
                 Ask::Found { name, bytes, signature } => {
                     self.found(&name, &bytes, signature.as_deref(), pipeline, log)?
                 }
+                Ask::Wake => {}
                 Ask::Unfit { name, why } => self.unfit(&name, &why, pipeline, log)?,
                 Ask::Stage { slot, bytes, signature, by, why, reply } => {
                     match self.signal_type(&slot).filter(|&index| self.current(index, slot.kind).is_some()) {
                         None => reply.send(Err(format!("there is no slot {slot}"))),
                         Some(index) => {
                             tracing::info!(%slot, by, why, "a version is staged");
-                            reply.send(Ok("it is being checked".into()));
-                            self.stage(index, slot, bytes, signature, Some(by), pipeline);
+                            self.stage(index, slot, bytes, signature, Some(by), reply, pipeline);
                         }
                     }
                 }
@@ -287,7 +312,8 @@ impl<'a> Rollouts<'a> {
         log: Log<'_>,
     ) -> Result<()> {
         for (index, slot) in self.named(name) {
-            self.stage(index, slot, Arc::clone(bytes), signature.map(str::to_owned), None, pipeline);
+            let signature = signature.map(str::to_owned);
+            self.stage(index, slot, Arc::clone(bytes), signature, None, Reply::nobody(), pipeline);
             if self.loading == Loading::AtOnce {
                 while let Ok(staged) = self.staged.1.try_recv() {
                     self.staging -= 1;
@@ -328,21 +354,27 @@ impl<'a> Rollouts<'a> {
         bytes: Arc<[u8]>,
         signature: Option<String>,
         by: Option<String>,
+        reply: Reply,
         pipeline: &Pipeline<'_>,
     ) {
-        let Some(stable) = self.current(index, slot.kind).cloned() else { return };
+        let Some(stable) = self.current(index, slot.kind).cloned() else {
+            return reply.send(Err(format!("no version of {slot} is in force")));
+        };
         let settings = self.named_rule(index, slot.kind).map(|named| named.settings.clone()).unwrap_or_default();
         let site = Site::new(self, index, pipeline);
         let trust = self.config.trust.clone();
-        let offer = Offer { slot, bytes, signature, by, settings, stable, trust, site };
+        let offer = Offer { slot, bytes, signature, by, settings, stable, trust, reply, site };
         self.staging += 1;
-        let to = self.staged.0.clone();
+        let (to, wake) = (self.staged.0.clone(), self.wake.clone());
         match self.loading {
             Loading::Beside => {
                 let engine = self.engine.clone();
                 let spawned = std::thread::Builder::new().name("stage".into()).spawn(move || {
                     // Whoever runs this has gone if nobody takes it.
                     let _ = to.send(offer.check(&engine));
+                    if let Some(wake) = wake {
+                        wake();
+                    }
                 });
                 if let Err(error) = spawned {
                     self.staging -= 1;
@@ -355,7 +387,7 @@ impl<'a> Rollouts<'a> {
 
     /// What came of checking a version is told to the registry.
     fn offer(&mut self, staged: Staged, pipeline: &mut Pipeline<'_>, log: Log<'_>) -> Result<()> {
-        let Staged { slot, bytes, by, outcome } = staged;
+        let Staged { slot, bytes, by, reply, outcome } = staged;
         let at = at(pipeline);
         let outcome = match outcome {
             Outcome::Passed { rule, replay } => match self.fits(&slot, &rule) {
@@ -370,7 +402,9 @@ impl<'a> Rollouts<'a> {
         match outcome {
             Outcome::Refused { version, stage, why } => {
                 tracing::warn!(%slot, ?stage, why, "a version is refused; the one in force stays");
-                self.tell(Event::Refused { slot, version, stage, why, at }, pipeline, log)
+                self.tell(Event::Refused { slot, version, stage, why: why.clone(), at }, pipeline, log)?;
+                reply.send(Err(why));
+                Ok(())
             }
             Outcome::Passed { rule, replay } => {
                 let version = version_of(&rule);
@@ -379,8 +413,21 @@ impl<'a> Rollouts<'a> {
                 }
                 self.rules.insert(version.digest.clone(), rule);
                 let salt = self.salt(&version.digest);
-                self.tell(Event::Offered { slot, version, salt, replay: *replay, by, at }, pipeline, log)
+                let event = Event::Offered { slot: slot.clone(), version, salt, replay: *replay, by, at };
+                self.tell(event, pipeline, log)?;
+                reply.send(self.stands(&slot));
+                Ok(())
             }
+        }
+    }
+
+    /// How a slot stands after a version was offered, for who offered it.
+    fn stands(&self, slot: &SlotId) -> Result<String, String> {
+        let Some(known) = self.registry.slot(slot) else { return Err(format!("there is no slot {slot}")) };
+        match (&known.trial, known.history.back()) {
+            (Some(trial), _) => Ok(format!("{:?} of {}", trial.stage, trial.version.digest).to_lowercase()),
+            (None, Some(last)) if last.what == What::Refused => Err(last.why.clone()),
+            (None, _) => Ok("in force".into()),
         }
     }
 

@@ -177,6 +177,12 @@ impl RuleSet {
         }
     }
 
+    /// The rules, as the configuration names them.
+    pub fn named(&self, config: &Config) -> impl Iterator<Item = &(Rule, RuleRef)> {
+        let slots = (0..config.signals.len()).flat_map(|index| [(index, Kind::Mapper), (index, Kind::Suppressor)]);
+        slots.filter_map(|(index, kind)| self.slot(index, kind))
+    }
+
     /// Mapper and suppressor of each signal type, for people.
     pub fn ids(&self) -> impl Iterator<Item = (&Rule, Option<&Rule>)> {
         self.types.iter().map(|rules| (&rules.mapper.0, rules.suppressor.as_ref().map(|(rule, _)| rule)))

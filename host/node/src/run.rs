@@ -11,7 +11,7 @@ use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
 use stillhouse_rules::schema::compatible;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Config, InputConfig};
 use crate::decode::framing::Chunk;
@@ -21,6 +21,7 @@ use crate::journal::{Given, Journal, Mapper, Recorded};
 use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
 use crate::rollouts::{Ask, Loading, Logged, Rollouts};
+use crate::rules::watch::{self, Watching};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
 use crate::tables;
@@ -441,6 +442,7 @@ impl<'a> Run<'a> {
             let (watched, given, to): (_, Vec<_>, _) = (config.tables.clone(), given, to.clone());
             runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
         }
+        self.watch_rules(config, &to, runtime);
         runtime.spawn(tell_time(to));
         let mut open = inputs.len();
         while open > 0 {
@@ -472,13 +474,32 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Watches the folder of rules, and is woken when a version has been checked.
+    fn watch_rules(&mut self, config: &Config, to: &Sender<Piece>, runtime: &tokio::runtime::Handle) {
+        let wake = to.clone();
+        // Who cannot be woken is awake.
+        self.rollouts.wake_with(Arc::new(move || drop(wake.try_send(Piece::Rules(Box::new(Ask::Wake))))));
+        let Some(folder) = config.rules_folder.clone() else { return };
+        let known = self.rules.named(config).map(|(rule, named)| (named.name.clone(), rule.id().digest.clone()));
+        let known = known.collect();
+        let how = Watching { signed: !config.trust.is_empty(), ..Watching::default() };
+        let to = to.clone();
+        runtime.spawn_blocking(move || {
+            let tell = |change| match Ask::of(change) {
+                Some(ask) => to.blocking_send(Piece::Rules(Box::new(ask))).is_ok(),
+                None => true,
+            };
+            watch::watch(&folder, known, &how, || !to.is_closed(), tell);
+        });
+    }
+
     fn open(
         &self,
         config: &Config,
         index: usize,
         input: &Input,
         runtime: &tokio::runtime::Handle,
-        to: Option<tokio::sync::mpsc::Sender<Piece>>,
+        to: Option<Sender<Piece>>,
         follow: bool,
     ) -> Result<Option<Receiver<Piece>>> {
         let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes) };

@@ -13,7 +13,7 @@ use stillhouse_rollout::{Evidence, SlotId, SlotKind, Stage, Version};
 use stillhouse_rules::signature::{PublicKey, verify};
 use stillhouse_rules::{LoadError, Rule, RuleEngine};
 
-use super::{Rollouts, slot_kind, version_of};
+use super::{Reply, Rollouts, slot_kind, version_of};
 use crate::config::InputConfig;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
@@ -37,6 +37,8 @@ pub struct Offer {
     pub stable: Rule,
     /// Whose files are taken; empty: everybody's.
     pub trust: Vec<PublicKey>,
+    /// Who waits for what comes of it.
+    pub reply: Reply,
     /// What the newest signals are read with.
     pub(super) site: Site,
 }
@@ -58,6 +60,8 @@ pub struct Staged {
     pub bytes: Arc<[u8]>,
     /// Who staged it.
     pub by: Option<String>,
+    /// Who waits for what comes of it.
+    pub reply: Reply,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -146,7 +150,7 @@ impl Map for Nobody {
 impl Offer {
     /// Takes a version through all stages before it is tried.
     pub fn check(self, engine: &RuleEngine) -> Staged {
-        let Self { slot, bytes, signature, by, settings, stable, trust, site } = self;
+        let Self { slot, bytes, signature, by, settings, stable, trust, reply, site } = self;
         let refused = |version, stage, why: String| Outcome::Refused { version, stage, why };
         let outcome = match load(engine, &bytes, signature.as_deref(), &trust) {
             Err((stage, why)) => refused(None, stage, why),
@@ -160,7 +164,7 @@ impl Offer {
                 Err(why) => refused(Some(version_of(&rule)), Stage::Replay, why),
             },
         };
-        Staged { slot, bytes, by, outcome }
+        Staged { slot, bytes, by, reply, outcome }
     }
 }
 
