@@ -28,6 +28,7 @@ mod gate_flood;
 mod gate_inhibit;
 mod gate_properties;
 mod gate_spread;
+mod gate_trials;
 mod gate_truth;
 mod generate;
 mod hostile;

@@ -93,8 +93,8 @@ struct Try {
     /// The event time whose tables count: a timer comes before the tables of its own time.
     table_us: i64,
     judged: i64,
-    /// What its suppressor said already.
-    answer: Option<Answer>,
+    /// What its suppressor said already, and the version of it that is tried.
+    answers: Answers,
     /// What is to be said if it leaves now: what held it back until now.
     before: Option<Judgement>,
     /// Whether an event said that it was held back.
@@ -104,16 +104,21 @@ struct Try {
 /// Verdicts on the candidates of one step, for the types whose suppressors can be asked in batches.
 #[derive(Debug, Default)]
 pub struct Batched {
-    /// By signal type; `None` where each candidate is judged when its turn comes.
-    verdicts: Vec<Option<Verdicts>>,
+    /// By signal type, of the version in force and of the tried one; `None` where each candidate is
+    /// judged when its turn comes.
+    verdicts: Vec<[Option<Verdicts>; 2]>,
     rows: Vec<usize>,
 }
 
+/// What the version in force and the tried one have said already.
+type Answers = [Option<Answer>; 2];
+
 impl Batched {
-    fn next(&mut self, signal_type: u16) -> Option<Answer> {
+    fn next(&mut self, signal_type: u16) -> Answers {
         let row = &mut self.rows[signal_type as usize];
         *row += 1;
-        self.verdicts[signal_type as usize].as_ref().map(|verdicts| Answer::of(verdicts, *row - 1))
+        let of = |verdicts: &Option<Verdicts>| verdicts.as_ref().map(|verdicts| Answer::of(verdicts, *row - 1));
+        self.verdicts[signal_type as usize].each_ref().map(of)
     }
 }
 
@@ -179,8 +184,11 @@ impl Gate {
             of_type[candidate.signal_type as usize].push(Row::new(candidate, candidate.time_us, table_us));
         }
         let verdicts = of_type.iter().zip(0..).map(|(rows, signal_type)| {
-            (!context::is_live(exit.judge, signal_type))
-                .then(|| context::ask(rows, signal_type, Blobs::default(), exit))
+            let is_tried = exit.judge.tried(signal_type).is_some();
+            [false, true].map(|tried| {
+                let now = (!tried || is_tried) && !context::is_live(exit.judge, signal_type, tried);
+                now.then(|| context::ask(rows, signal_type, Blobs::default(), tried, exit))
+            })
         });
         Batched { verdicts: verdicts.collect(), rows: vec![0; types] }
     }
@@ -200,7 +208,7 @@ impl Gate {
         if candidate.kind == Kind::Spread {
             return self.spread(&slot, &candidate, exit);
         }
-        let answer = batched.next(candidate.signal_type);
+        let answers = batched.next(candidate.signal_type);
         let table_us = table_us(&candidate);
         self.follow(&slot, &candidate, table_us, exit);
         match candidate.kind {
@@ -219,7 +227,7 @@ impl Gate {
                 return exit.ledger.settle(|ledger| &mut ledger.suppressed, candidate.signals);
             }
         }
-        let first = Try { now_us, table_us, judged: 0, answer, before: None, told: false };
+        let first = Try { now_us, table_us, judged: 0, answers, before: None, told: false };
         self.enter(slot, candidate, first, exit);
     }
 
@@ -326,7 +334,7 @@ impl Gate {
             now_us,
             table_us: now_us.saturating_sub(i64::from(self.signal_us != Some(now_us))),
             judged: held.judged + i64::from(held.cause == Cause::Delayed),
-            answer: None,
+            answers: Answers::default(),
             before: Some(before),
             told: held.told,
         };
@@ -371,10 +379,8 @@ impl Gate {
                 overruled => judgement = overruled,
             }
         }
-        let (answer, tried_judge) = match attempt.answer {
-            Some(answer) => (answer, false),
-            None => self.ask(&candidate, attempt.judged, now_us, attempt.table_us, exit),
-        };
+        let (answer, tried_judge) =
+            self.ask(&candidate, attempt.judged, now_us, attempt.table_us, attempt.answers, exit);
         candidate.tried_judge = tried_judge;
         let said = |outcome, reason| Some(Judgement { outcome, reason, held_back_us });
         match answer.verdict {
@@ -432,18 +438,19 @@ impl Gate {
         judged: i64,
         now_us: i64,
         table_us: i64,
+        answers: Answers,
         exit: &mut Exit<'_>,
     ) -> (Answer, bool) {
         let signal_type = candidate.signal_type;
         let mut row = Row { judged, ..Row::new(candidate, now_us, table_us) };
-        if context::is_live(exit.judge, signal_type) {
+        if [false, true].into_iter().any(|tried| context::is_live(exit.judge, signal_type, tried)) {
             row.changes = self.changes.count(now_us, signal_type, &candidate.key);
             if let Some(parent) = exit.parent(&candidate.key, table_us) {
                 row.parent_open = self.open.problems(parent);
                 row.siblings_open = self.open.siblings(parent, &candidate.key);
             }
         }
-        self.ask_both(row, exit)
+        self.ask_both(row, answers, exit)
     }
 }
 

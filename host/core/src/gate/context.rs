@@ -50,34 +50,37 @@ impl Answer {
             reason: verdicts.reason.get(row).into(),
         }
     }
+
+    /// As the verdict of a row alone.
+    pub(super) fn alone(&self) -> Verdicts {
+        let mut verdicts = Verdicts::failed(&self.reason);
+        verdicts.verdict[0] = self.verdict;
+        verdicts.until_us[0] = self.until_us;
+        verdicts.severity[0] = self.severity;
+        verdicts
+    }
 }
 
-/// Whether the suppressor of a type reads a field.
+/// Whether the suppressor of a type, or the version of it that is tried, reads a field.
 pub(super) fn reads(judge: &dyn Judge, signal_type: u16, path: &str) -> bool {
-    judge.fields(signal_type).is_some_and(|fields| fields.iter().any(|field| field.path == path))
-}
-
-/// Whether the suppressor of a type must judge each candidate when its turn comes.
-pub(super) fn is_live(judge: &dyn Judge, signal_type: u16) -> bool {
-    let alone = |judge: &dyn Judge| {
-        judge.memo(signal_type).is_some() || LIVE.iter().any(|path| reads(judge, signal_type, path))
+    let reads = |judge: &dyn Judge| {
+        judge.fields(signal_type).is_some_and(|fields| fields.iter().any(|field| field.path == path))
     };
-    alone(judge) || judge.tried(signal_type).is_some()
+    reads(judge) || judge.tried(signal_type).is_some_and(|(_, tried)| reads(tried))
 }
 
-/// Asks the suppressor of a type.
-pub(super) fn ask(rows: &[Row<'_>], signal_type: u16, memos: Blobs, exit: &mut Exit<'_>) -> Verdicts {
-    ask_version(rows, signal_type, memos, false, exit)
+/// Whether a version of the suppressor of a type must judge each candidate when its turn comes.
+pub(super) fn is_live(judge: &dyn Judge, signal_type: u16, tried: bool) -> bool {
+    let judge = if tried { judge.tried(signal_type).map(|(_, tried)| tried) } else { Some(judge) };
+    let live = |field: &Field| LIVE.contains(&field.path.as_str());
+    judge.is_some_and(|judge| {
+        let fields = judge.fields(signal_type);
+        judge.memo(signal_type).is_some() || fields.is_some_and(|fields| fields.iter().any(live))
+    })
 }
 
 /// Asks the suppressor of a type, or the version of it that is tried.
-pub(super) fn ask_version(
-    rows: &[Row<'_>],
-    signal_type: u16,
-    memos: Blobs,
-    tried: bool,
-    exit: &mut Exit<'_>,
-) -> Verdicts {
+pub(super) fn ask(rows: &[Row<'_>], signal_type: u16, memos: Blobs, tried: bool, exit: &mut Exit<'_>) -> Verdicts {
     if rows.is_empty() {
         return Verdicts::default();
     }

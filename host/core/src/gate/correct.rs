@@ -216,7 +216,7 @@ impl Gate {
         }
         let now_us = why.now_us;
         let missed = Candidate { missed: Some(Box::new(why.by.clone())), ..is };
-        let first = Try { now_us, table_us: now_us, judged: 0, answer: None, before: None, told: false };
+        let first = Try { now_us, table_us: now_us, judged: 0, answers: Default::default(), before: None, told: false };
         self.enter(slot, missed, first, exit);
     }
 

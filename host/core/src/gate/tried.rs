@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{self, Answer, Row};
 use super::correct::{Fate, Revision, Why};
-use super::{Cause, Exit, Gate, Held, Slot, is_problem, slot_of};
+use super::{Answers, Cause, Exit, Gate, Held, Slot, is_problem, slot_of};
 use crate::columns::{Blobs, Verdicts, verdict};
 use crate::entity::{Because, Candidate, Kind};
 use crate::plan::TypePlan;
@@ -38,14 +38,25 @@ impl Gate {
     /// Asks the suppressor about one candidate, and the tried version of it too; what counts is the
     /// answer of the version that has opened what is open, and else of the one whose key it is. Also
     /// says whether that is the tried one.
-    pub(super) fn ask_both(&mut self, row: Row<'_>, exit: &mut Exit<'_>) -> (Answer, bool) {
+    pub(super) fn ask_both(&mut self, row: Row<'_>, answers: Answers, exit: &mut Exit<'_>) -> (Answer, bool) {
         let candidate = row.candidate;
         let signal_type = candidate.signal_type;
-        let stable = self.ask_one(&row, signal_type, false, exit);
-        let Some((cohort, _)) = exit.judge.tried(signal_type) else {
+        let [stable, tried] = answers;
+        let cohort = exit.judge.tried(signal_type).map(|(cohort, _)| cohort);
+        // It takes over the memo as it was before this candidate, so it is asked first.
+        let tried = match tried {
+            Some(tried) => tried.alone(),
+            None if cohort.is_some() => self.ask_one(&row, signal_type, true, exit),
+            None => Verdicts::default(),
+        };
+        let stable = match (stable, cohort) {
+            (Some(stable), None) => return (stable, false),
+            (Some(stable), Some(_)) => stable.alone(),
+            (None, _) => self.ask_one(&row, signal_type, false, exit),
+        };
+        let Some(cohort) = cohort else {
             return (Answer::of(&stable, 0), false);
         };
-        let tried = self.ask_one(&row, signal_type, true, exit);
         let plan = &exit.plan.types[usize::from(signal_type)];
         let slot = slot_of(candidate);
         let in_cohort = cohort.contains(candidate.key.as_bytes());
@@ -84,7 +95,7 @@ impl Gate {
                 true => self.memos.get_tried(signal_type, key, memo),
             });
         }
-        let mut verdicts = context::ask_version(&[*row], signal_type, memos, tried, exit);
+        let mut verdicts = context::ask(&[*row], signal_type, memos, tried, exit);
         let Some(memo) = memo else { return verdicts };
         if verdicts.verdict.first() == Some(&verdict::FAILED) || verdicts.memo.offsets.is_empty() {
             return verdicts;
