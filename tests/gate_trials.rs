@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use stillhouse_core::columns::{Batch, Blobs, Verdicts, verdict};
-use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::{Carry, Compared, Field, Judge, MemoPlan, RuleId, Turn};
 use stillhouse_core::trial::{Cohort, WHOLE_PPM};
 use stillhouse_core::{Change, Core, Entry, Event, Ledger, Plan};

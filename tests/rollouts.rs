@@ -9,26 +9,10 @@ use stillhouse::config::{Config, Overrides};
 use stillhouse::input::Input;
 use stillhouse::rollouts::{Ask, Reply};
 use stillhouse::run::{Options, Outcome, Unwatched, Watch, replay, run};
-use stillhouse_rollout::{Command, SlotId, SlotKind};
+use stillhouse_rollout::{Command, What};
 
-use crate::drive::{OPTIONS, root, text};
-
-/// The file of a version that does this wrong; every text gives another version.
-pub fn version(mode: &str) -> Arc<[u8]> {
-    const WORD: &[u8] = b"turncoat-mode:";
-    let path = root().join("target/test-rules/turncoat.wasm");
-    let mut file =
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}: cargo xtask rules", path.display()));
-    let at = file.windows(WORD.len()).position(|bytes| bytes == WORD).expect("it has a mode") + WORD.len();
-    assert!(mode.len() <= 34, "{mode}");
-    file[at..at + 34].fill(b'-');
-    file[at..at + mode.len()].copy_from_slice(mode.as_bytes());
-    file.into()
-}
-
-pub fn slot() -> SlotId {
-    SlotId { signal: "probe".into(), kind: SlotKind::Mapper }
-}
+use crate::drive::{OPTIONS, text};
+use crate::turncoat::{slot, version};
 
 /// A configuration in `folder` whose rule is there too.
 pub fn config(folder: &Path, rollout: &str) -> Config {
@@ -197,6 +181,66 @@ fn a_fine_version_comes_into_force_and_the_log_says_it_all_again() {
             assert_eq!(opener, by, "{event}");
         }
     }
+}
+
+/// What became of the versions, in order, and at which position.
+fn history(ran: &Ran) -> Vec<(What, u64)> {
+    let slots = ran.outcome.board.slots();
+    slots[&slot()].history.iter().map(|record| (record.what, record.at.position)).collect()
+}
+
+fn first(history: &[(What, u64)], what: What) -> Option<u64> {
+    history.iter().find(|(was, _)| *was == what).map(|(_, position)| *position)
+}
+
+/// Signals from where a version begins to be bad until it is given up: what is read in three rounds.
+const UNTIL_GIVEN_UP_MAX: u64 = 3 * 2_600;
+
+#[test]
+fn each_version_gets_what_it_deserves() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path(), QUICK);
+    let file = probes(folder.path(), 60_000, 100);
+    let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
+    let fine = drive(&config, &file, &mut Script::found(0, version("fine.1")), &OPTIONS);
+    assert!(first(&history(&fine), What::Promoted).is_some(), "{:?}", history(&fine));
+    for mode in ["trap", "slow", "never"] {
+        // In shadow, and in the midst of the canary.
+        for bad_from in [0, 12_000] {
+            let bad = version(&format!("{mode}.{bad_from}"));
+            let ran = drive(&config, &file, &mut Script::found(0, bad), &OPTIONS);
+            let history = history(&ran);
+            let given_up =
+                first(&history, What::RolledBack).unwrap_or_else(|| panic!("{mode}.{bad_from}: {history:?}"));
+            assert!(given_up < bad_from + UNTIL_GIVEN_UP_MAX, "{mode}.{bad_from}: {history:?}");
+            assert_eq!(stands(&ran.events), stands(&plain.events), "{mode}.{bad_from}");
+            assert!(bad_from == 0 || history.iter().any(|(what, _)| matches!(what, What::Share(_))), "{history:?}");
+        }
+    }
+    let differs = drive(&config, &file, &mut Script::found(0, version("differ")), &OPTIONS);
+    let of_differs = history(&differs);
+    assert!(first(&of_differs, What::Held).is_some_and(|at| at < UNTIL_GIVEN_UP_MAX), "{of_differs:?}");
+    assert!(first(&of_differs, What::Promoted).is_none() && first(&of_differs, What::RolledBack).is_none());
+    let samples = differs.outcome.board.differs(&slot());
+    assert!(
+        samples.iter().any(|it| it.old.contains("is up") && it.new.contains("is down") && it.signal.contains("\"id\""))
+    );
+}
+
+#[test]
+fn what_was_said_before_a_version_turned_bad_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nothing is held against what differs, so that it goes on to say what it says, until it traps.
+    let config = config(folder.path(), &format!("{QUICK}budget = {{ differing = \"100%\" }}\n"));
+    let file = probes(folder.path(), 60_000, 100);
+    let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
+    let mut script = Script::found(0, version("differ"));
+    script.command(50_000, Command::Rollback { retroactive: None });
+    let ran = drive(&config, &file, &mut script, &OPTIONS);
+    let corrected = ran.of("correction");
+    assert!(!corrected.is_empty(), "{:?}", history(&ran));
+    assert!(corrected.iter().all(|event| text(&event["data"]["withdrawn"]["name"]) == "turncoat"));
+    assert_eq!(stands(&ran.events), stands(&plain.events));
 }
 
 #[test]

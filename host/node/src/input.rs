@@ -125,6 +125,12 @@ pub fn open(
             if file.metadata()?.is_dir() {
                 return Err(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, expected a file"));
             }
+            if !file.metadata()?.is_file() {
+                // A named pipe is read as standard input is.
+                let source = Counting { file, counted };
+                runtime.spawn_blocking(move || read(index, source, framing, true, &to));
+                return Ok(from);
+            }
             if reading.follow {
                 let path = path.clone();
                 runtime.spawn_blocking(move || follow(index, &path, file, framing, &counted, &to));

@@ -20,7 +20,7 @@ use crate::input::{Input, Piece, Reading, open, tell_time};
 use crate::journal::{Given, Journal, Mapper, Recorded};
 use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
-use crate::rollouts::{Ask, Loading, Logged, Rollouts};
+use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts};
 use crate::rules::watch::{self, Watching};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
@@ -49,6 +49,9 @@ pub trait Watch {
     /// The core is about to take these in.
     fn entries(&mut self, _: &[Entry]) {}
 
+    /// Where the slots of rules can be seen while the run goes on.
+    fn board(&mut self, _: &Arc<Board>) {}
+
     /// What is wanted of the versions of rules before the next chunks, of which `signals` is the first.
     fn asks(&mut self, _signals: u64) -> Vec<Ask> {
         Vec::new()
@@ -69,6 +72,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// Inputs that broke off: their name, and why.
     pub broken: Vec<(String, String)>,
+    /// What became of the versions of rules.
+    pub board: Arc<Board>,
 }
 
 /// Reads `inputs` as `config` says and writes one event a line to `output`.
@@ -266,6 +271,7 @@ impl<'a> Run<'a> {
             (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
         let judge = Box::new(rules.judge(config)?);
         let rollouts = Rollouts::new(config, &rules, engine, judge.bench(), loading)?;
+        watch.board(&rollouts.board());
         Ok(Self {
             started,
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
@@ -295,7 +301,8 @@ impl<'a> Run<'a> {
     }
 
     /// Takes in what is wanted of the versions of rules, and what was seen of those that are tried.
-    fn versions(&mut self, asked: Vec<Ask>) -> Result<()> {
+    fn versions(&mut self, mut asked: Vec<Ask>) -> Result<()> {
+        asked.extend(self.watch.asks(self.pipeline.signals()));
         let journal = &mut self.journal;
         let mut log = |logged: Logged<'_>| log_rollout(journal, logged);
         self.rollouts.watch(&mut self.pipeline, &mut log)?;
@@ -382,13 +389,14 @@ impl<'a> Run<'a> {
             entities: self.pipeline.entities(),
             took: self.started.elapsed(),
         };
-        Ok(Outcome { summary, broken: self.broken })
+        Ok(Outcome { summary, broken: self.broken, board: self.rollouts.board() })
     }
 
     /// Reads whatever input is furthest behind, until all have ended.
     fn read_all(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
         let mut from: Vec<Option<Receiver<Piece>>> = inputs.iter().map(|_| None).collect();
         while let Some(slowest) = self.pipeline.slowest() {
+            self.versions(Vec::new())?;
             let from = match &mut from[slowest] {
                 Some(from) => from,
                 closed => closed.insert(
@@ -455,7 +463,10 @@ impl<'a> Run<'a> {
             }
             for piece in pieces {
                 match piece {
-                    Piece::Chunk(index, chunk) => self.round(vec![(index, chunk)])?,
+                    Piece::Chunk(index, chunk) => {
+                        self.versions(Vec::new())?;
+                        self.round(vec![(index, chunk)])?;
+                    }
                     Piece::Ended(index, reason) => {
                         open -= 1;
                         self.end_input(index, reason)?;
@@ -524,10 +535,6 @@ impl<'a> Run<'a> {
     }
 
     fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
-        if !self.rollouts.is_replayed() {
-            let asked = self.watch.asks(self.pipeline.signals());
-            self.versions(asked)?;
-        }
         self.mask(&mut chunks);
         for (input, chunk) in &chunks {
             self.log(|| Given::chunk(*input, chunk))?;

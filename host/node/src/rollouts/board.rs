@@ -53,6 +53,12 @@ pub struct Told {
 #[derive(Default)]
 pub struct Board(Mutex<Inner>);
 
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.slots()).finish()
+    }
+}
+
 type Listener = Box<dyn Fn(&Told) + Send>;
 
 #[derive(Default)]

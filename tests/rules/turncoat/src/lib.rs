@@ -49,10 +49,12 @@ fn map(probe: Probe<'_>) -> Mapped<'_, Health> {
     };
     let other = if matches!(state, Health::Up) { Health::Down } else { Health::Up };
     let says = |state| observe(state, probe.key);
-    if probe.number < FIRST {
+    // `what.number`: not before that signal.
+    let (what, from) = mode().split_once('.').unwrap_or((mode(), "0"));
+    if probe.number < FIRST + from.parse::<i64>().unwrap_or(0) {
         return says(state);
     }
-    match mode().split('.').next().unwrap_or_default() {
+    match what {
         "trap" if probe.number % 100 == 0 => panic!("number {} is more than it can bear", probe.number),
         "never" => loop {
             black_box(probe.number);
