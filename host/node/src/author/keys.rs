@@ -50,7 +50,7 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), String> {
 /// # Errors
 /// If it cannot be read, is none, or others may read it.
 pub fn secret(path: &Path) -> Result<SecretKey, String> {
-    let text = read(path)?;
+    let key = read(path)?.trim().parse().map_err(|error| format!("{}: {error}", path.display()))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -64,7 +64,7 @@ pub fn secret(path: &Path) -> Result<SecretKey, String> {
             ));
         }
     }
-    text.trim().parse().map_err(|error| format!("{}: {error}", path.display()))
+    Ok(key)
 }
 
 /// Reads a public key: the key itself, or a file that holds one.

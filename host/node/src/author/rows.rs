@@ -288,9 +288,19 @@ impl Plain {
                     slots.values[slot] = slots.values[*bare];
                 }
             }
-            if let Some(whole) = self.whole.filter(|whole| !slots.is_present(*whole)) {
-                slots.values[whole] = Slot::Text(text);
-            }
+        }
+        if let Some(whole) = self.whole {
+            let data = sonic_rs::get_from_str(text, ["data"]).map(|data| data.as_raw_str().to_owned());
+            let is_bare = !slots.is_present(self.specversion);
+            slots.values[whole] = match data {
+                Ok(data) => {
+                    let start = slots.unescaped.len() as u32;
+                    slots.unescaped.push_str(&data);
+                    Slot::Unescaped(start, slots.unescaped.len() as u32)
+                }
+                Err(_) if is_bare => Slot::Text(text),
+                Err(_) => Slot::Absent,
+            };
         }
         for &slot in &self.times {
             if let Some(time_us) = slots.text(slot).and_then(rfc3339) {
