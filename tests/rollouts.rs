@@ -231,7 +231,8 @@ fn each_version_gets_what_it_deserves() {
 fn what_was_said_before_a_version_turned_bad_is_taken_back() {
     let folder = tempfile::tempdir().unwrap();
     // Nothing is held against what differs, so that it goes on to say what it says, until it traps.
-    let config = config(folder.path(), &format!("{QUICK}budget = {{ differing = \"100%\" }}\n"));
+    let by_hand = format!("{QUICK}promote = \"by-hand\"\nbudget = {{ differing = \"100%\" }}\n");
+    let config = config(folder.path(), &by_hand);
     let file = probes(folder.path(), 60_000, 100);
     let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
     let mut script = Script::found(0, version("differ"));
@@ -261,20 +262,20 @@ fn bad_versions_are_found_and_leave_nothing_behind() {
 #[test]
 fn what_is_advanced_by_hand_and_withdrawn_is_undone() {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(folder.path(), QUICK);
+    let config = config(folder.path(), &format!("{QUICK}promote = \"by-hand\"\n"));
     let file = probes(folder.path(), 60_000, 100);
     let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
     for mode in ["differ", "liar", "drop", "rename"] {
-        let mut script = Script::found(2_000, version(mode));
+        let mut script = Script::found(0, version(mode));
         // A person lets it go on to all record keys, and thinks better of it.
-        for at in [8_000, 12_000, 16_000, 20_000, 24_000, 28_000, 32_000] {
+        for at in [6_000, 10_000, 14_000, 18_000, 22_000, 26_000] {
             script.command(at, Command::Advance);
         }
         script.command(40_000, Command::Rollback { retroactive: None });
         let log = folder.path().join(mode);
         let options = Options { log: Some(log.clone()), ..OPTIONS };
         let ran = drive(&config, &file, &mut script, &options);
-        assert!(!ran.of("correction").is_empty(), "{mode}: it had said something");
+        assert!(!ran.of("correction").is_empty(), "{mode}: it had said something: {:?}", history(&ran));
         assert_eq!(stands(&ran.events), stands(&plain.events), "{mode}");
         let mut bytes = Vec::new();
         replay(&config, &log, &mut bytes, &OPTIONS, &mut Unwatched).expect("the log is sound");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,8 @@ fn signal(n: u64) -> String {
     format!("{{\"id\":\"s{n}\",\"time\":\"{at}\",\"key\":\"e{}\",\"state\":\"{state}\",\"n\":{}}}\n", n % 50, n + 1_000)
 }
 
-/// Swaps a rule so often under a stream of `signals`, and checks all that can be checked.
+/// Swaps a rule so often under a steady stream, and checks all that can be checked. Without swaps, the
+/// stream is of `signals`.
 pub fn swap(swaps: usize, signals: u64) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let config = configured(folder.path());
@@ -91,8 +93,9 @@ pub fn swap(swaps: usize, signals: u64) -> Report {
     let board = Arc::new(Mutex::new(None));
     let mut out = Out::default();
     let turns: Arc<Mutex<Vec<(u64, String, Instant)>>> = Arc::default();
+    let done = AtomicBool::new(false);
     let (written, swapped, resident) = std::thread::scope(|scope| {
-        let stream = scope.spawn(|| stream(&pipe, signals));
+        let stream = scope.spawn(|| stream(&pipe, signals, &done));
         let swapper = scope.spawn(|| {
             let board: Arc<Board> = loop {
                 if let Some(board) = board.lock().unwrap().clone() {
@@ -106,24 +109,35 @@ pub fn swap(swaps: usize, signals: u64) -> Report {
                     turns.lock().unwrap().push((told.at.position, version.digest.clone(), Instant::now()));
                 }
             }));
-            exchange(&folder.path().join("rules"), &board, swaps)
+            let swapped = exchange(&folder.path().join("rules"), &board, swaps);
+            done.store(true, Ordering::Release);
+            swapped
         });
         let mut looker = Looker(Arc::clone(&board));
         let inputs = [Input::File(pipe.clone())];
         let outcome =
             run(&config, &inputs, &mut out, &options, &mut looker).unwrap_or_else(|error| panic!("{error:#}"));
-        let ledger = outcome.summary.ledger;
+        let written = stream.join().expect("it writes");
+        let (ledger, signals) = (outcome.summary.ledger, written.len() as u64);
         assert!(ledger.balances(), "{ledger:?}");
         assert_eq!((ledger.received, ledger.emitted, ledger.open), (signals, signals, 0), "none lost, none doubled");
         let (swapped, resident) = swapper.join().expect("it swaps");
-        (stream.join().expect("it writes"), swapped, resident)
+        (written, swapped, resident)
     });
+    let signals = written.len() as u64;
     let turns = turns.lock().unwrap();
     check_events(&out.bytes, &turns, signals);
     let mut again = Vec::new();
     replay(&config, &log, &mut again, &Options { follow: false, log: None, shards: 3, ..options }, &mut Unwatched)
         .expect("the log is sound");
-    assert!(again == out.bytes, "the log says it all again");
+    let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
+    let differs = lines(&again).into_iter().zip(lines(&out.bytes)).find(|(again, before)| again != before);
+    assert!(
+        again == out.bytes,
+        "the log says it all again: {differs:#?}, {} and {} bytes",
+        again.len(),
+        out.bytes.len()
+    );
     Report {
         signals,
         swaps: turns.len(),
@@ -134,16 +148,16 @@ pub fn swap(swaps: usize, signals: u64) -> Report {
 }
 
 /// Writes the signals at a steady pace; tells when each was written.
-fn stream(pipe: &Path, signals: u64) -> Vec<Instant> {
+fn stream(pipe: &Path, signals: u64, done: &AtomicBool) -> Vec<Instant> {
     let mut to = std::fs::OpenOptions::new().write(true).open(pipe).expect("somebody reads");
-    let mut written = Vec::with_capacity(signals as usize);
+    let mut written = Vec::new();
     let began = Instant::now();
-    for from in (0..signals).step_by(BURST as usize) {
+    for from in (0..).step_by(BURST as usize).take_while(|from| *from < signals || !done.load(Ordering::Acquire)) {
         let due = began + EVERY * (from / BURST) as u32;
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        let burst: String = (from..(from + BURST).min(signals)).map(signal).collect();
+        let burst: String = (from..from + BURST).map(signal).collect();
         let now = Instant::now();
-        written.extend((from..(from + BURST).min(signals)).map(|_| now));
+        written.extend((from..from + BURST).map(|_| now));
         to.write_all(burst.as_bytes()).expect("the pipe takes it");
     }
     written

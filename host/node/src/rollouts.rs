@@ -136,6 +136,8 @@ struct Type {
     mappers: Vec<String>,
     /// The plan in force, with all of them.
     plan: TypePlan,
+    /// The digest of the suppressor that the configuration begins with.
+    suppressor: Option<String>,
 }
 
 /// The versions of all rules of a run.
@@ -148,6 +150,8 @@ pub struct Rollouts<'a> {
     rules: BTreeMap<String, Rule>,
     /// Files that the log has already.
     logged: BTreeSet<String>,
+    /// Of a log that is replayed, by digest.
+    files: BTreeMap<String, Vec<u8>>,
     bench: Bench,
     inputs: Vec<(String, String)>,
     loading: Loading,
@@ -162,8 +166,6 @@ pub struct Rollouts<'a> {
     /// Called when a version has been checked.
     wake: Option<Arc<dyn Fn() + Send + Sync>>,
     tables: BTreeSet<String>,
-    /// Whether the log is replayed with other rules than it was written with.
-    elsewhere: bool,
 }
 
 /// What the log is given.
@@ -193,7 +195,9 @@ impl<'a> Rollouts<'a> {
             for (rule, _) in [Kind::Mapper, Kind::Suppressor].into_iter().filter_map(|kind| rules.slot(index, kind)) {
                 loaded.insert(rule.id().digest.clone(), rule.clone());
             }
-            types.push(Type { mappers: plan.mappers.iter().map(|rule| rule.digest.clone()).collect(), plan });
+            let suppressor = rules.slot(index, Kind::Suppressor).map(|(rule, _)| rule.id().digest.clone());
+            let mappers = plan.mappers.iter().map(|rule| rule.digest.clone()).collect();
+            types.push(Type { mappers, plan, suppressor });
         }
         Ok(Self {
             config,
@@ -202,6 +206,7 @@ impl<'a> Rollouts<'a> {
             types,
             rules: loaded,
             logged: BTreeSet::new(),
+            files: BTreeMap::new(),
             bench,
             inputs: Vec::new(),
             loading,
@@ -213,7 +218,6 @@ impl<'a> Rollouts<'a> {
             seen: BTreeMap::new(),
             wake: None,
             tables: config.tables.iter().map(|table| table.name.to_string()).collect(),
-            elsewhere: false,
         })
     }
 
@@ -243,6 +247,7 @@ impl<'a> Rollouts<'a> {
             for kind in [Kind::Mapper, Kind::Suppressor] {
                 let Some((rule, _)) = rules.slot(index, kind) else { continue };
                 let slot = SlotId { signal: signal.name.clone(), kind: slot_kind(kind) };
+                self.log_file(rule, log)?;
                 let event = Event::Known { slot, version: version_of(rule), at: at(pipeline) };
                 self.tell(event, pipeline, log)?;
             }
@@ -387,7 +392,7 @@ impl<'a> Rollouts<'a> {
 
     /// What came of checking a version is told to the registry.
     fn offer(&mut self, staged: Staged, pipeline: &mut Pipeline<'_>, log: Log<'_>) -> Result<()> {
-        let Staged { slot, bytes, by, reply, outcome } = staged;
+        let Staged { slot, by, reply, outcome } = staged;
         let at = at(pipeline);
         let outcome = match outcome {
             Outcome::Passed { rule, replay } => match self.fits(&slot, &rule) {
@@ -408,9 +413,7 @@ impl<'a> Rollouts<'a> {
             }
             Outcome::Passed { rule, replay } => {
                 let version = version_of(&rule);
-                if self.logged.insert(version.digest.clone()) {
-                    log(Logged::File(&version.digest, &bytes))?;
-                }
+                self.log_file(&rule, log)?;
                 self.rules.insert(version.digest.clone(), rule);
                 let salt = self.salt(&version.digest);
                 let event = Event::Offered { slot: slot.clone(), version, salt, replay: *replay, by, at };
@@ -419,6 +422,12 @@ impl<'a> Rollouts<'a> {
                 Ok(())
             }
         }
+    }
+
+    /// The file of a rule is in the log before the first event that names it.
+    fn log_file(&mut self, rule: &Rule, log: Log<'_>) -> Result<()> {
+        let digest = &rule.id().digest;
+        if self.logged.insert(digest.clone()) { log(Logged::File(digest, rule.file())) } else { Ok(()) }
     }
 
     /// How a slot stands after a version was offered, for who offered it.
@@ -496,23 +505,44 @@ impl<'a> Rollouts<'a> {
 
     /// A replay gives the registry what the log has.
     pub fn replay(&mut self, event: Event, pipeline: &mut Pipeline<'_>) -> Result<()> {
-        if let Event::Known { version, .. } = &event {
-            // With other rules than those of the log this is no replay of it, and its turns are not taken.
-            self.elsewhere |= !self.rules.contains_key(&version.digest);
-        }
-        if self.elsewhere {
-            return Ok(());
+        if let Event::Offered { version, .. } | Event::Known { version, .. } = &event {
+            self.load_again(&version.digest)?;
         }
         // What was counted then is in the log.
         pipeline.take_compared();
         self.bench.take_compared();
-        self.tell(event, pipeline, &mut |_| Ok(()))
+        // The folder of rules may have other versions by now than it had when the run began.
+        let begins = match &event {
+            Event::Known { slot, version, .. } if !self.begins_with(slot, version) => {
+                Some(Decision::Swap { slot: slot.clone(), version: version.clone() })
+            }
+            _ => None,
+        };
+        self.tell(event, pipeline, &mut |_| Ok(()))?;
+        begins.map_or(Ok(()), |begins| self.turn(&begins, pipeline))
+    }
+
+    /// Whether the configuration begins with this version.
+    fn begins_with(&self, slot: &SlotId, version: &Version) -> bool {
+        let of_type = self.signal_type(slot).map(|index| &self.types[index]);
+        match slot.kind {
+            SlotKind::Mapper => of_type.is_some_and(|of_type| of_type.mappers[0] == version.digest),
+            SlotKind::Suppressor => of_type.is_some_and(|of_type| of_type.suppressor.as_ref() == Some(&version.digest)),
+        }
     }
 
     /// A replay loads a version that the log has.
-    pub fn load(&mut self, digest: &str, bytes: &[u8]) -> Result<()> {
-        let rule = self.engine.load(bytes).with_context(|| format!("the log's rule {digest} cannot be loaded"))?;
-        self.rules.insert(rule.id().digest.clone(), rule);
+    pub fn load(&mut self, digest: &str, bytes: Vec<u8>) -> Result<()> {
+        self.files.insert(digest.to_owned(), bytes);
+        self.load_again(digest)
+    }
+
+    /// A version that is let go may come back; the log has its file once.
+    fn load_again(&mut self, digest: &str) -> Result<()> {
+        if let (false, Some(file)) = (self.rules.contains_key(digest), self.files.get(digest)) {
+            let rule = self.engine.load(file).with_context(|| format!("the log's rule {digest} cannot be loaded"))?;
+            self.rules.insert(rule.id().digest.clone(), rule);
+        }
         Ok(())
     }
 
@@ -535,7 +565,10 @@ impl<'a> Rollouts<'a> {
             self.board.decided(decision, by, event.at());
             self.turn(decision, pipeline)?;
         }
-        self.forget_rules();
+        // Until the registry knows all slots, it does not name all that is in force.
+        if !matches!(event, Event::Known { .. }) {
+            self.forget_rules();
+        }
         self.board.show(&self.registry, event.at());
         Ok(())
     }

@@ -159,6 +159,7 @@ pub fn replay(
     while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
         match given {
             Given::Config(_) => {}
+            Given::Mapper(mapper) if same_config => drop(mapper),
             Given::Mapper(mapper) => other_mappers.extend(other(&mapper, &run.mappers)),
             Given::Input(name, source) => {
                 if let Some(table) = tables::missing(config, &run.fields, |name| run.pipeline.table(name).is_some()) {
@@ -183,11 +184,14 @@ pub fn replay(
             Given::Tick(now_us) => run.tick(now_us)?,
             Given::Rule { digest, bytes, last } => {
                 file.extend(bytes);
-                if last {
-                    run.rollouts.load(&digest, &std::mem::take(&mut file))?;
+                let file = if last { std::mem::take(&mut file) } else { continue };
+                if same_config {
+                    run.rollouts.load(&digest, file)?;
                 }
             }
-            Given::Rollout(event) => run.rollouts.replay(*event, &mut run.pipeline)?,
+            // Another configuration has its own rules, and takes no turns.
+            Given::Rollout(event) if same_config => run.rollouts.replay(*event, &mut run.pipeline)?,
+            Given::Rollout(_) => {}
         }
     }
     let torn_bytes = recorded.torn_bytes()?;

@@ -54,6 +54,8 @@ pub struct Rule {
 pub(crate) struct RuleInner {
     pub engine: Arc<EngineInner>,
     pub id: RuleId,
+    /// The bytes that it was loaded from.
+    pub file: Arc<[u8]>,
     /// Name and version, as log lines show them.
     pub label: Arc<str>,
     pub fields: Vec<Field>,
@@ -176,6 +178,7 @@ fn load(engine: &Arc<EngineInner>, file: &[u8], digest: &str) -> Result<Arc<Rule
         engine: Arc::clone(engine),
         label: format!("{}@{}", manifest.name, manifest.version).into(),
         id: RuleId { name: manifest.name, version: manifest.version, digest: digest.to_owned() },
+        file: file.into(),
         fields: manifest.fields,
         states: manifest.states,
         schema: manifest.schema,
@@ -244,6 +247,11 @@ impl Rule {
     /// Name, version and digest.
     pub fn id(&self) -> &RuleId {
         &self.inner.id
+    }
+
+    /// The bytes of the file that it was loaded from.
+    pub fn file(&self) -> &[u8] {
+        &self.inner.file
     }
 
     /// Mapper or suppressor.

@@ -56,8 +56,6 @@ pub(super) struct Site {
 pub struct Staged {
     /// The slot.
     pub slot: SlotId,
-    /// The file.
-    pub bytes: Arc<[u8]>,
     /// Who staged it.
     pub by: Option<String>,
     /// Who waits for what comes of it.
@@ -164,7 +162,7 @@ impl Offer {
                 Err(why) => refused(Some(version_of(&rule)), Stage::Replay, why),
             },
         };
-        Staged { slot, bytes, by, reply, outcome }
+        Staged { slot, by, reply, outcome }
     }
 }
 

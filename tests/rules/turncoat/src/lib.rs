@@ -36,9 +36,9 @@ fn mode() -> &'static str {
     text.trim_start_matches("turncoat-mode:").trim_end_matches('-')
 }
 
-/// A number that follows from a text, evenly spread.
-fn spread(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)) >> 16
+/// The number that a key ends with.
+fn number_of(key: &str) -> u64 {
+    key.trim_start_matches(|letter: char| !letter.is_ascii_digit()).parse().unwrap_or(0)
 }
 
 fn map(probe: Probe<'_>) -> Mapped<'_, Health> {
@@ -65,9 +65,9 @@ fn map(probe: Probe<'_>) -> Mapped<'_, Health> {
             }
             says(state)
         }
-        "differ" if spread(probe.key) % 50 == 0 => says(other),
+        "differ" if number_of(probe.key) % 50 == 3 => says(other),
         "liar" => says(other),
-        "drop" if spread(probe.key) % 2 == 0 => dropped("not this one"),
+        "drop" if number_of(probe.key) % 2 == 0 => dropped("not this one"),
         "rename" => observe(state, format!("{}-renamed", probe.key)),
         _ => says(state),
     }
