@@ -4,6 +4,7 @@
 //! nearest thing that would have been right.
 
 pub mod confirm;
+mod control;
 mod correct;
 pub mod derive;
 pub mod duration;
@@ -30,6 +31,7 @@ use stillhouse_core::plan::{
 };
 use stillhouse_core::rule::{Condition, RuleId, State};
 
+pub use control::ControlConfig;
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
 pub use table::{TableConfig, TableFormat};
@@ -88,6 +90,8 @@ pub struct Config {
     pub masks: Vec<MaskConfig>,
     /// The enrichment tables, by name.
     pub tables: Vec<TableConfig>,
+    /// How it is steered while it runs.
+    pub control: Option<ControlConfig>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
@@ -211,6 +215,7 @@ impl Config {
             maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             masks,
             tables,
+            control: file.control.map(|control| control::check(control, base)).transpose()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             digest: hex(&digest.finalize()),
             text: String::new(),

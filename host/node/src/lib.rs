@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod decode;
 pub mod demo;
 pub mod input;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::confirm::Confirm;
+use crate::config::control::Control;
 use crate::config::derive;
 use crate::config::duration::Duration;
 use crate::config::flapping::Flapping;
@@ -24,6 +25,8 @@ pub struct File {
     /// `[rules]`
     #[serde(default)]
     pub rules: Rules,
+    /// `[control]`
+    pub control: Option<Spanned<Control>>,
     /// `[order]`
     #[serde(default)]
     pub order: Order,
