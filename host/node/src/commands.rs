@@ -1,9 +1,12 @@
 //! The command line.
 
+mod audit;
 mod check;
+mod control;
 mod demo;
 mod output;
 mod rule;
+mod rules;
 mod run;
 mod score;
 mod tune;
@@ -57,6 +60,14 @@ enum Command {
     /// Write, build, test, measure and sign rules.
     #[command(after_help = "Start with `stillhouse rule new NAME`.")]
     Rule(rule::Arguments),
+    /// Look at the rules of a running host, and change them: stage, hold, promote, roll back.
+    #[command(after_help = rules::HELP)]
+    Rules(rules::Arguments),
+    /// Check an audit trail, or print it.
+    #[command(after_help = audit::HELP)]
+    Audit(audit::Arguments),
+    /// Make tokens for the control API.
+    Control(control::Arguments),
     /// Print the JSON Schema of the events.
     #[command(after_help = "Example:\n  stillhouse schema > event.schema.json")]
     Schema,
@@ -260,6 +271,9 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
         Command::Score(score) => score::carry_out(&score),
         Command::Tune(tune) => tune::carry_out(&tune),
         Command::Rule(arguments) => rule::carry_out(&arguments),
+        Command::Rules(rules) => rules::carry_out(&rules),
+        Command::Audit(audit) => audit::carry_out(&audit),
+        Command::Control(control) => control::carry_out(&control),
         Command::Schema => {
             std::io::stdout().write_all(stillhouse_core::event::EVENT_SCHEMA.as_bytes())?;
             Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! nearest thing that would have been right.
 
 pub mod confirm;
+mod control;
 mod correct;
 pub mod derive;
 pub mod duration;
@@ -34,6 +35,7 @@ use stillhouse_core::rule::{Condition, RuleId, State};
 use stillhouse_rollout::{Policy, SlotId};
 use stillhouse_rules::signature::PublicKey;
 
+pub use control::ControlConfig;
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
 pub use table::{TableConfig, TableFormat};
@@ -94,6 +96,8 @@ pub struct Config {
     pub tables: Vec<TableConfig>,
     /// How new versions are tried, for each slot that there is.
     pub policies: BTreeMap<SlotId, Policy>,
+    /// How it is steered while it runs.
+    pub control: Option<ControlConfig>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// Whose rule files are loaded; empty where no signature is asked for.
@@ -221,6 +225,7 @@ impl Config {
             masks,
             tables,
             policies,
+            control: file.control.map(|control| control::check(control, base)).transpose()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             trust: trust::check(file.rules.trust)?,
             digest: hex(&digest.finalize()),

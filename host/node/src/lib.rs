@@ -3,6 +3,7 @@
 pub mod author;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod decode;
 pub mod demo;
 pub mod input;

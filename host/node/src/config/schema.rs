@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::confirm::Confirm;
+use crate::config::control::Control;
 use crate::config::derive;
 use crate::config::duration::Duration;
 use crate::config::flapping::Flapping;
@@ -27,6 +28,8 @@ pub struct File {
     pub rules: Rules,
     /// `[rollout]`
     pub rollout: Option<Spanned<Rollout>>,
+    /// `[control]`
+    pub control: Option<Spanned<Control>>,
     /// `[order]`
     #[serde(default)]
     pub order: Order,
