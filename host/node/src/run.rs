@@ -14,6 +14,7 @@ use stillhouse_rules::schema::compatible;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Config, InputConfig};
+use crate::control;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
 use crate::input::{Input, Piece, Reading, open, tell_time};
@@ -455,6 +456,7 @@ impl<'a> Run<'a> {
             runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
         }
         self.watch_rules(config, &to, runtime);
+        let serving = control::serve(config, self.rollouts.board(), &to, runtime)?;
         runtime.spawn(tell_time(to));
         let mut open = inputs.len();
         while open > 0 {
@@ -479,12 +481,16 @@ impl<'a> Run<'a> {
                     Piece::Table(table) => self.new_table(config, table)?,
                     Piece::TableRefused(reason) => self.refuse_table(&reason),
                     Piece::Rules(ask) => self.versions(vec![*ask])?,
-                    Piece::Stop => return Ok(()),
+                    Piece::Stop => open = 0,
                 }
             }
             if self.pipeline.is_waiting() {
                 self.round(Vec::new())?;
             }
+        }
+        if let Some(serving) = serving {
+            drop(from);
+            serving.stop(runtime);
         }
         Ok(())
     }
@@ -548,6 +554,7 @@ impl<'a> Run<'a> {
         let mut events = Vec::new();
         self.watch.entries(self.pipeline.waiting());
         self.pipeline.round(chunks, &mut events);
+        self.rollouts.board().balance(self.pipeline.ledger());
         self.write(events)?;
         since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));
         self.watch.progress(self.pipeline.signals(), self.read_bytes.load(Ordering::Relaxed));

@@ -7,7 +7,7 @@ use stillhouse_core::columns::outcome;
 use stillhouse_core::event::severity_name;
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::trial::Answer;
-use stillhouse_core::{Block, Span};
+use stillhouse_core::{Block, Ledger, Span};
 use stillhouse_rollout::{At, Decision, Difference, Registry, Slot, SlotId};
 
 use crate::pipeline::Compared;
@@ -66,6 +66,8 @@ struct Inner {
     slots: BTreeMap<SlotId, Slot>,
     at: Option<At>,
     differs: BTreeMap<SlotId, VecDeque<Differs>>,
+    decisions: BTreeMap<(SlotId, &'static str), u64>,
+    ledger: Ledger,
     listener: Option<Listener>,
 }
 
@@ -83,6 +85,25 @@ impl Board {
     /// The newest differing answers of a slot, oldest first.
     pub fn differs(&self, slot: &SlotId) -> Vec<Differs> {
         self.with(|inner| inner.differs.get(slot).map(|differs| differs.iter().cloned().collect()).unwrap_or_default())
+    }
+
+    /// How often what was decided about each slot.
+    pub fn decisions(&self) -> BTreeMap<(SlotId, &'static str), u64> {
+        self.with(|inner| inner.decisions.clone())
+    }
+
+    /// The books, as they were after the last step of the core.
+    pub fn ledger(&self) -> Ledger {
+        self.with(|inner| inner.ledger)
+    }
+
+    /// Signals in the log, as far as the core has taken them in.
+    pub fn position(&self) -> u64 {
+        self.ledger().received
+    }
+
+    pub(crate) fn balance(&self, ledger: Ledger) {
+        self.with(|inner| inner.ledger = ledger);
     }
 
     /// Every decision is told to `listener` from now on.
@@ -106,6 +127,8 @@ impl Board {
         let by = by.map(|(by, why)| (by.to_owned(), why.to_owned()));
         let told = Told { decision: decision.clone(), by, at };
         self.with(|inner| {
+            let counted = (decision.slot().clone(), super::words(decision));
+            *inner.decisions.entry(counted).or_default() += 1;
             if let Decision::Begin { slot, .. } = decision {
                 inner.differs.remove(slot);
             }
