@@ -58,6 +58,7 @@ mod rollouts;
 mod score;
 mod silence;
 mod spread;
+mod steering;
 mod stream;
 mod swaps;
 mod tables;

@@ -73,7 +73,8 @@ fn configured(folder: &Path) -> Config {
     Config::parse(&path, toml.into(), &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn signal(n: u64) -> String {
+/// The signal of this number.
+pub fn signal(n: u64) -> String {
     let milli = 1_767_225_600_000 + n;
     let at = jiff::Timestamp::from_millisecond(milli as i64).unwrap();
     // Half are up, and a liar says that they are down.

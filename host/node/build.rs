@@ -46,7 +46,7 @@ fn shipped(manifest: &Path) -> String {
 fn embedded(root: &Path) -> String {
     let mut sdk = Vec::new();
     for folder in ["sdk/src", "sdk/derive/src", "wit/v0.2"] {
-        texts(root, &root.join(folder), &mut sdk);
+        texts(&root.join(folder), &mut sdk);
     }
     sdk.extend(["sdk/Cargo.toml", "sdk/derive/Cargo.toml"].map(|path| root.join(path)));
     let mut source = format!("static SDK: &[Embedded] = &[\n{}", files(root, &sdk));
@@ -58,7 +58,7 @@ fn embedded(root: &Path) -> String {
     println!("cargo::rerun-if-changed={}", root.join("examples").display());
     for folder in entries(&languages).iter().filter(|path| path.is_dir()) {
         let mut found = Vec::new();
-        texts(folder, folder, &mut found);
+        texts(folder, &mut found);
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         writeln!(source, "    ({name:?}, &[\n{}    ]),", files(folder, &found)).expect("a string takes all");
     }
@@ -67,7 +67,7 @@ fn embedded(root: &Path) -> String {
 }
 
 /// The text files in a folder and below it, without what tools put there.
-fn texts(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
+fn texts(folder: &Path, found: &mut Vec<PathBuf>) {
     println!("cargo::rerun-if-changed={}", folder.display());
     for path in entries(folder) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -77,7 +77,7 @@ fn texts(root: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
             continue;
         }
         if path.is_dir() {
-            texts(root, &path, found);
+            texts(&path, found);
         } else if std::fs::metadata(&path).is_ok_and(|meta| meta.len() <= TEXT_BYTES_MAX)
             && std::fs::read(&path).is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok() && !bytes.contains(&0))
         {

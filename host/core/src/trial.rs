@@ -39,7 +39,7 @@ impl Cohort {
     /// Whether a record key is in it.
     pub fn contains(&self, key: &[u8]) -> bool {
         let hash = xxh3::xxh3_64_with_seed(key, self.salt) >> 32;
-        hash * u64::from(WHOLE_PPM) >> 32 < u64::from(self.share_ppm)
+        (hash * u64::from(WHOLE_PPM)) >> 32 < u64::from(self.share_ppm)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Everything that the registry is told is an entry of the log, with the file of each version before
 //! it; so a replay takes the same turns at the same places, and asks nobody.
 
+mod ask;
 mod board;
 mod stage;
 mod turns;
@@ -18,106 +19,19 @@ use stillhouse_core::rule::{Field, RuleId};
 use stillhouse_rollout::{At, Command, Decision, Event, Registry, SlotId, SlotKind, Version, What};
 use stillhouse_rules::{Kind, Rule, RuleEngine};
 
+pub use ask::{Ask, Reply, Tell};
 pub use board::{Board, Differs, Told};
-pub use stage::{Offer, Outcome, Staged};
+pub use stage::{Brought, Offer, Outcome, Staged};
 
 use crate::config::Config;
 use crate::decode::record::Decoder;
 use crate::pipeline::Pipeline;
 use crate::rules::RuleSet;
 use crate::rules::judge::Bench;
-use crate::rules::watch::Change;
 use stage::Site;
 
 /// After so much event time the registry is told that time has passed, though nothing was counted.
 const LET_KNOW_US: i64 = 1_000_000;
-
-/// What somebody wants of the versions.
-#[derive(Debug)]
-pub enum Ask {
-    /// A file was found in the rules folder.
-    Found {
-        /// The name of the rule, as configurations say it.
-        name: String,
-        /// The file.
-        bytes: Arc<[u8]>,
-        /// What stands in the signature beside it.
-        signature: Option<String>,
-    },
-    /// A file in the rules folder is none that could be a rule.
-    Unfit {
-        /// The name of the rule.
-        name: String,
-        /// Why.
-        why: String,
-    },
-    /// Somebody stages a version.
-    Stage {
-        /// The slot.
-        slot: SlotId,
-        /// The file.
-        bytes: Arc<[u8]>,
-        /// Its signature.
-        signature: Option<String>,
-        /// Who.
-        by: String,
-        /// Why.
-        why: String,
-        /// Who is told whether it was taken up.
-        reply: Reply,
-    },
-    /// Nothing: a version has been checked.
-    Wake,
-    /// Somebody steers a trial.
-    Command {
-        /// The slot.
-        slot: SlotId,
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-        /// Why.
-        why: String,
-        /// Who is told whether it was done.
-        reply: Reply,
-    },
-}
-
-impl Ask {
-    /// What a change in the rules folder asks for. That a file is gone asks for nothing: what runs stays.
-    pub fn of(change: Change) -> Option<Self> {
-        match change {
-            Change::Found { name, bytes, signature, .. } => Some(Self::Found { name, bytes, signature }),
-            Change::Refused { name, why, .. } => Some(Self::Unfit { name, why }),
-            Change::Gone { name, .. } => {
-                tracing::info!(rule = name, "its file is gone from the rules folder; the version in force stays");
-                None
-            }
-        }
-    }
-}
-
-/// Told once what somebody wants is in the log, or why it is not done.
-pub struct Reply(pub Option<Box<dyn FnOnce(Result<String, String>) + Send>>);
-
-impl Reply {
-    /// Nobody waits for it.
-    pub fn nobody() -> Self {
-        Self(None)
-    }
-
-    fn send(self, result: Result<String, String>) {
-        if let Some(tell) = self.0 {
-            tell(result);
-        }
-    }
-}
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reply")
-    }
-}
 
 /// How versions are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +183,8 @@ impl<'a> Rollouts<'a> {
                         None => reply.send(Err(format!("there is no slot {slot}"))),
                         Some(index) => {
                             tracing::info!(%slot, by, why, "a version is staged");
-                            self.stage(index, slot, bytes, signature, Some(by), reply, pipeline);
+                            let brought = Brought { bytes, signature, by: Some(by), reply };
+                            self.stage(index, slot, brought, pipeline);
                         }
                     }
                 }
@@ -317,8 +232,9 @@ impl<'a> Rollouts<'a> {
         log: Log<'_>,
     ) -> Result<()> {
         for (index, slot) in self.named(name) {
-            let signature = signature.map(str::to_owned);
-            self.stage(index, slot, Arc::clone(bytes), signature, None, Reply::nobody(), pipeline);
+            let (bytes, signature) = (Arc::clone(bytes), signature.map(str::to_owned));
+            let brought = Brought { bytes, signature, by: None, reply: Reply::nobody() };
+            self.stage(index, slot, brought, pipeline);
             if self.loading == Loading::AtOnce {
                 while let Ok(staged) = self.staged.1.try_recv() {
                     self.staging -= 1;
@@ -352,23 +268,13 @@ impl<'a> Rollouts<'a> {
     }
 
     /// Checks a version, beside the signals or at once.
-    fn stage(
-        &mut self,
-        index: usize,
-        slot: SlotId,
-        bytes: Arc<[u8]>,
-        signature: Option<String>,
-        by: Option<String>,
-        reply: Reply,
-        pipeline: &Pipeline<'_>,
-    ) {
+    fn stage(&mut self, index: usize, slot: SlotId, brought: Brought, pipeline: &Pipeline<'_>) {
         let Some(stable) = self.current(index, slot.kind).cloned() else {
-            return reply.send(Err(format!("no version of {slot} is in force")));
+            return brought.reply.send(Err(format!("no version of {slot} is in force")));
         };
         let settings = self.named_rule(index, slot.kind).map(|named| named.settings.clone()).unwrap_or_default();
-        let site = Site::new(self, index, pipeline);
-        let trust = self.config.trust.clone();
-        let offer = Offer { slot, bytes, signature, by, settings, stable, trust, reply, site };
+        let (trust, site) = (self.config.trust.clone(), Site::new(self, index, pipeline));
+        let offer = Offer { slot, brought, settings, stable, trust, site };
         self.staging += 1;
         let (to, wake) = (self.staged.0.clone(), self.wake.clone());
         match self.loading {

@@ -60,7 +60,9 @@ fn test(root: &Path, arguments: &[String]) -> Result<(), String> {
     cargo(root, &["clippy", "--release", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     let mut test = vec!["test", "--release", "--workspace", "--no-fail-fast"];
     test.extend(arguments.iter().map(String::as_str));
-    cargo(root, &test)
+    // It is built with the tests of its own package, before any test runs.
+    let program = root.join("target/release/stillhouse");
+    run(cargo_command(root, &test).env("STILLHOUSE_PROGRAM", program))
 }
 
 /// Builds every rule in `plugins/` and those that tests need, and puts them where the program looks
@@ -121,8 +123,13 @@ fn install_component(command: &str, component: &str) -> Result<(), String> {
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).current_dir(root).args(arguments))
+    run(&mut cargo_command(root, arguments))
+}
+
+fn cargo_command(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).args(arguments);
+    command
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -57,7 +57,7 @@ pub enum Reader {
     /// As a configuration says.
     Configured(Box<Configured>),
     /// As the rule's fields say.
-    Plain(Plain),
+    Plain(Box<Plain>),
     /// They have been read already.
     Ready(Given),
 }
@@ -82,7 +82,7 @@ impl Reader {
 
     /// Reads CloudEvents and plain objects.
     pub fn plain(fields: &[Field]) -> Self {
-        Self::Plain(Plain::new(fields))
+        Self::Plain(Box::new(Plain::new(fields)))
     }
 
     /// Reads `input` and hands on what it finds, until `each` says that it has enough.

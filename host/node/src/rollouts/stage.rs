@@ -21,24 +21,30 @@ use crate::map::{BATCH_ROWS, Lane, Map, Worker, union};
 use crate::pipeline::{Pipeline, Recent};
 use crate::rules;
 
-/// A version that is to be checked.
-pub struct Offer {
-    /// The slot.
-    pub slot: SlotId,
+/// A file, and who brought it.
+pub struct Brought {
     /// The file.
     pub bytes: Arc<[u8]>,
     /// What stands in the signature beside it.
     pub signature: Option<String>,
     /// Who staged it; `None`: it was found.
     pub by: Option<String>,
+    /// Who waits for what comes of it.
+    pub reply: Reply,
+}
+
+/// A version that is to be checked.
+pub struct Offer {
+    /// The slot.
+    pub slot: SlotId,
+    /// What was brought.
+    pub brought: Brought,
     /// The settings of the slot.
     pub settings: BTreeMap<String, String>,
     /// The version in force.
     pub stable: Rule,
     /// Whose files are taken; empty: everybody's.
     pub trust: Vec<PublicKey>,
-    /// Who waits for what comes of it.
-    pub reply: Reply,
     /// What the newest signals are read with.
     pub(super) site: Site,
 }
@@ -148,7 +154,8 @@ impl Map for Nobody {
 impl Offer {
     /// Takes a version through all stages before it is tried.
     pub fn check(self, engine: &RuleEngine) -> Staged {
-        let Self { slot, bytes, signature, by, settings, stable, trust, reply, site } = self;
+        let Self { slot, brought, settings, stable, trust, site } = self;
+        let Brought { bytes, signature, by, reply } = brought;
         let refused = |version, stage, why: String| Outcome::Refused { version, stage, why };
         let outcome = match load(engine, &bytes, signature.as_deref(), &trust) {
             Err((stage, why)) => refused(None, stage, why),

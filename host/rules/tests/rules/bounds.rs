@@ -114,7 +114,8 @@ fn hostile_files_end_and_nobody_else_notices() {
     let engine = engine(compiler(), Some(&folder.path().join("compiled")));
     let good = WatRule::default().build();
     let kept = engine.load(&good).unwrap();
-    let files: [(&str, fn() -> Vec<u8>); 6] = [
+    type Maker = fn() -> Vec<u8>;
+    let files: [(&str, Maker); 6] = [
         ("many functions", many_functions),
         ("loops in loops", deep_loops),
         ("jump tables", jump_tables),

@@ -67,7 +67,7 @@ fn map(probe: Probe<'_>) -> Mapped<'_, Health> {
         }
         "differ" if number_of(probe.key) % 50 == 3 => says(other),
         "liar" => says(other),
-        "drop" if number_of(probe.key) % 2 == 0 => dropped("not this one"),
+        "drop" if number_of(probe.key).is_multiple_of(2) => dropped("not this one"),
         "rename" => observe(state, format!("{}-renamed", probe.key)),
         _ => says(state),
     }
