@@ -127,10 +127,10 @@ fn a_record_that_is_written_again_with_its_hash_is_found_at_the_next() {
         other.append(if number == 4 { record(40) } else { record(number) }).expect("written");
     }
     let forged = fs::read_to_string(other.path()).expect("UTF-8").lines().nth(3).expect("four").to_owned();
-    trail.write(&[&trail.lines[..3], &[forged.clone()], &trail.lines[4..]].concat());
+    trail.write(&[&trail.lines[..3], std::slice::from_ref(&forged), &trail.lines[4..]].concat());
     assert_eq!(trail.fault(), (5, FaultKind::Changed));
     // Put in beside the true one, both are number 4.
-    trail.write(&[&trail.lines[..3], &[forged.clone()], &trail.lines[3..]].concat());
+    trail.write(&[&trail.lines[..3], std::slice::from_ref(&forged), &trail.lines[3..]].concat());
     assert_eq!(trail.fault(), (5, FaultKind::Inserted));
     // As the new end it holds: only a head that was kept tells.
     trail.write(&[&trail.lines[..3], &[forged]].concat());
