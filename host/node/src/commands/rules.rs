@@ -3,7 +3,7 @@
 pub mod table;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration as Sleep;
 
@@ -326,7 +326,7 @@ fn target(common: &Common) -> Result<Target> {
         (Some(socket), _, _) => socket.clone(),
         (None, Some(config), _) => configured(config)?,
         (None, None, Some(socket)) if !socket.is_empty() => socket.into(),
-        _ if PathBuf::from(CONFIG_DEFAULT).exists() => configured(&CONFIG_DEFAULT.into())?,
+        _ if Path::new(CONFIG_DEFAULT).exists() => configured(Path::new(CONFIG_DEFAULT))?,
         _ => bail!(
             "which host? Name its socket with --socket or {SOCKET_VARIABLE}, its configuration with -c, or its address \
              with --url"
@@ -335,7 +335,7 @@ fn target(common: &Common) -> Result<Target> {
     Ok(Target::Socket { path, token })
 }
 
-fn configured(path: &PathBuf) -> Result<PathBuf> {
+fn configured(path: &Path) -> Result<PathBuf> {
     let control = Config::load(path, &Overrides::default())?.control;
     let control = control.with_context(|| {
         format!("{}: there is no `[control]`: the host cannot be steered; add `socket` and `audit`", path.display())
