@@ -122,8 +122,9 @@ fn a_host_is_steered_from_the_command_line() {
     assert!(code == 1 && said.contains("changed"), "{code}: {said}");
     // What left can be derived again from the log, turns and all.
     let again = place.path("again.jsonl");
-    let replayed = stillhouse().args(["replay", "-q", "-c"]).arg(place.path("stillhouse.toml")).arg("--log");
-    let replayed = replayed.arg(place.path("log")).arg("-o").arg(&again).output().expect("it starts");
+    let mut replay = stillhouse();
+    replay.args(["replay", "-q", "-c"]).arg(place.path("stillhouse.toml")).arg("--log");
+    let replayed = replay.arg(place.path("log")).arg("-o").arg(&again).output().expect("it starts");
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     assert!(std::fs::read(again).unwrap() == std::fs::read(place.path("events.jsonl")).unwrap());
 }

@@ -251,8 +251,9 @@ pub fn quantile(of: &[Duration], share: f64) -> Duration {
 fn swaps_under_a_stream_lose_and_double_nothing() {
     let report = swap(30, 6_000);
     assert_eq!(report.swaps, 30);
+    let (before, after) = report.resident_bytes;
     println!(
-        "{} swaps under {} signals: to serve 50 % {:?}; latency 50 % {:?}, 99.9 % {:?}",
+        "{} swaps under {} signals: to serve 50 % {:?}; latency 50 % {:?}, 99.9 % {:?}; {before} to {after} bytes",
         report.swaps,
         report.signals,
         quantile(&report.to_serve, 0.5),

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::{Context, Result};
 use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::{Field, RuleId};
-use stillhouse_rollout::{At, Command, Decision, Event, Registry, SlotId, SlotKind, Version, What};
+use stillhouse_rollout::{At, Decision, Event, Registry, SlotId, SlotKind, Version, What};
 use stillhouse_rules::{Kind, Rule, RuleEngine};
 
 pub use ask::{Ask, Reply, Tell};

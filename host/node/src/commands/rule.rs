@@ -300,7 +300,7 @@ struct Built {
 
 /// The file that is named, or what the folder that is named builds.
 fn built(path: &Path) -> Result<Built> {
-    if path.is_dir() || !path.extension().is_some_and(|extension| extension == "wasm") {
+    if path.is_dir() || path.extension().is_none_or(|extension| extension != "wasm") {
         let folder = Folder::open(path).map_err(|error| anyhow!(error))?;
         let file = folder.build().map_err(|error| anyhow!(error))?;
         let sources = Sources::read(&folder.path);

@@ -194,7 +194,7 @@ impl Shown {
     fn summary(&self) -> String {
         let outcomes = self.outcomes.iter().map(|(name, count)| format!("{} {name}", grouped(*count)));
         let outcomes: Vec<String> = outcomes.collect();
-        let fuel = if self.rows == 0 { 0 } else { self.fuel / self.rows };
+        let fuel = self.fuel.checked_div(self.rows).unwrap_or_default();
         let what = if self.kind == Kind::Mapper { "signals" } else { "candidates" };
         let mut summary =
             format!("{} {what}: {}; {} fuel each", grouped(self.rows), outcomes.join(", "), grouped(fuel));
