@@ -68,7 +68,7 @@ pub enum Action {
     },
     /// Drop the candidate or, where there is none, return to the last good version.
     Rollback {
-        /// Whether what it touched is distilled again from the log; as the slot is configured if
+        /// Whether what it touched is distilled again without it; as the slot is configured if
         /// it is not said.
         retroactive: Option<bool>,
     },

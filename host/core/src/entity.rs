@@ -175,6 +175,8 @@ pub struct Effects {
     pub corrections: Vec<Correction>,
     /// Late signals that came too late to be taken in.
     pub uncorrected: u64,
+    /// What a withdrawn version said and is no longer known.
+    pub not_taken_back: u64,
     /// What was settled.
     pub ledger: Ledger,
     /// What was counted for objectives.

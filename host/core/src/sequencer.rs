@@ -48,6 +48,8 @@ pub struct Bounds {
     pub changes_forgotten: u64,
     /// How many late signals of types with corrections came too late for them too.
     pub uncorrected: u64,
+    /// How much of what a version of a rule said could not be taken back when it was withdrawn.
+    pub not_taken_back: u64,
 }
 
 #[derive(Clone, Copy, Debug)]

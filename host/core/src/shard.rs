@@ -204,7 +204,7 @@ impl Shard {
         let of_type: Vec<u32> = self.twins_of(withdrawal.signal_type);
         for index in of_type {
             let Some(twin) = self.twins.remove(&index).filter(|_| retroactive) else { continue };
-            self.effects.uncorrected += twin.let_go;
+            self.effects.not_taken_back += twin.let_go;
             let entity = &mut self.entities[index];
             let mut past = self.pasts.remove(&index);
             let mut changes = twin.take_over(entity, &mut past, &mut self.effects);

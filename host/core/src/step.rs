@@ -94,6 +94,7 @@ pub struct Core {
     echoes: Vec<Vec<u32>>,
     /// Late signals that came too late to be taken in.
     uncorrected: u64,
+    not_taken_back: u64,
 }
 
 /// Where an event about a single signal stands: at a watermark, before the signals of that time
@@ -130,6 +131,7 @@ impl Core {
             routed: vec![Vec::new(); shards],
             echoes: vec![Vec::new(); shards],
             uncorrected: 0,
+            not_taken_back: 0,
             plan,
         }
     }
@@ -310,6 +312,7 @@ impl Core {
             let effects = shard.take_effects();
             self.ledger.add(&effects.ledger);
             self.uncorrected += effects.uncorrected;
+            self.not_taken_back += effects.not_taken_back;
             candidates.extend(effects.candidates);
             corrections.extend(effects.corrections);
             tallies.push(effects.tally);
@@ -416,7 +419,9 @@ impl Core {
     pub fn bounds(&self) -> Bounds {
         let (memos_forgotten, changes_forgotten) = self.gate.forgotten();
         let (untracked, uncorrected) = (self.derive.untracked(), self.uncorrected);
-        Bounds { memos_forgotten, changes_forgotten, untracked, uncorrected, ..self.sequencer.bounds() }
+        let not_taken_back = self.not_taken_back + self.gate.not_taken_back();
+        let bounds = self.sequencer.bounds();
+        Bounds { memos_forgotten, changes_forgotten, untracked, uncorrected, not_taken_back, ..bounds }
     }
 }
 

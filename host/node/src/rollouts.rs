@@ -30,6 +30,9 @@ use crate::rules::RuleSet;
 use crate::rules::judge::Bench;
 use stage::Site;
 
+/// What stands for the version of a file that could not be read so far.
+const UNREAD: &str = "unread";
+
 /// After so much event time the registry is told that time has passed, though nothing was counted.
 const LET_KNOW_US: i64 = 1_000_000;
 
@@ -248,7 +251,8 @@ impl<'a> Rollouts<'a> {
     fn unfit(&mut self, name: &str, why: &str, pipeline: &mut Pipeline<'_>, log: Log<'_>) -> Result<()> {
         for (_, slot) in self.named(name) {
             let (stage, why) = (stillhouse_rollout::Stage::Validation, why.to_owned());
-            self.tell(Event::Refused { slot, version: None, stage, why, at: at(pipeline) }, pipeline, log)?;
+            let version = Some(Version { name: name.to_owned(), version: UNREAD.into(), digest: UNREAD.into() });
+            self.tell(Event::Refused { slot, version, stage, why, at: at(pipeline) }, pipeline, log)?;
         }
         Ok(())
     }
@@ -467,6 +471,10 @@ impl<'a> Rollouts<'a> {
             Event::Offered { by: Some(by), .. } => Some((by.as_str(), "staged")),
             _ => None,
         };
+        if let Event::Refused { slot, version: Some(version), stage, why, at } = &event {
+            let (slot, version, stage, why) = (slot.clone(), version.clone(), *stage, why.clone());
+            self.board.decided(&Decision::Refuse { slot, version, stage, why }, None, *at);
+        }
         for decision in &decisions {
             self.board.decided(decision, by, event.at());
             self.turn(decision, pipeline)?;

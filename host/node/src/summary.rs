@@ -154,7 +154,7 @@ impl fmt::Display for Summary {
                 grouped(self.bounds.untracked)
             )?;
         }
-        let Bounds { memos_forgotten, changes_forgotten, uncorrected, .. } = self.bounds;
+        let Bounds { memos_forgotten, changes_forgotten, uncorrected, not_taken_back, .. } = self.bounds;
         if memos_forgotten > 0 {
             let memos = grouped(memos_forgotten);
             writeln!(f, "\nwarning: suppressors lost {memos} memos, those not written for longest: too many entities")?;
@@ -166,6 +166,10 @@ impl fmt::Display for Summary {
         if uncorrected > 0 {
             let late = grouped(uncorrected);
             writeln!(f, "\nwarning: {late} late signals came too late for `correct` too: nothing was made of them")?;
+        }
+        if not_taken_back > 0 {
+            let events = grouped(not_taken_back);
+            writeln!(f, "\nwarning: {events} events of a withdrawn version of a rule could not be taken back")?;
         }
         Ok(())
     }

@@ -66,8 +66,11 @@ impl<'a> Turn<'a> {
         }
         if let Some(barred) = self.slot.barred(&version.digest).filter(|_| by.is_none()) {
             let why = format!(
-                "it was rolled back: {}; to try it again, stage it: `stillhouse rules stage {} FILE`",
-                barred.why, self.id
+                "it was rolled back: {}; to try it again, stage it: `stillhouse rules stage FILE --signal {} --kind {} \
+                 --why TEXT`",
+                barred.why,
+                self.id.signal,
+                self.id.kind.name()
             );
             return self.refuse(version, Stage::Validation, why);
         }

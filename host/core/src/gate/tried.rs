@@ -20,7 +20,7 @@ pub(super) struct Trials {
     /// held it back: with what that said.
     let_go: BTreeMap<Slot, (Candidate, Answer)>,
     /// Differences that could not be undone when their version was withdrawn.
-    pub uncorrected: u64,
+    not_taken_back: u64,
 }
 
 impl Trials {
@@ -142,7 +142,7 @@ impl Gate {
             let slot = slot_of(&candidate);
             let Some(Fate::Left(told)) = self.told.take(&candidate) else { continue };
             if deadline_us <= now_us || self.held.contains_key(&slot) || self.held.len() >= super::HELD_MAX {
-                self.trials.uncorrected += 1;
+                self.trials.not_taken_back += 1;
                 continue;
             }
             candidate.tried_judge = false;
@@ -170,6 +170,11 @@ impl Gate {
                 self.retry(slot, held, now_us, exit);
             }
         }
+    }
+
+    /// Differences that could not be undone when their version was withdrawn.
+    pub fn not_taken_back(&self) -> u64 {
+        self.trials.not_taken_back
     }
 
     /// Notes what left in the hands of a tried version, so that it can be taken back.

@@ -113,7 +113,7 @@ enum What {
     Rollback {
         #[command(flatten)]
         order: Order,
-        /// Distil what it touched again from the log, and send corrections; as configured unless given.
+        /// Distil what it touched again without it, and send corrections; as configured unless given.
         #[arg(long, value_name = "true|false")]
         retroactive: Option<bool>,
     },

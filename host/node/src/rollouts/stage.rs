@@ -13,7 +13,7 @@ use stillhouse_rollout::{Evidence, SlotId, SlotKind, Stage, Version};
 use stillhouse_rules::signature::{PublicKey, verify};
 use stillhouse_rules::{LoadError, Rule, RuleEngine};
 
-use super::{Reply, Rollouts, slot_kind, version_of};
+use super::{Reply, Rollouts, UNREAD, slot_kind, version_of};
 use crate::config::InputConfig;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
@@ -158,7 +158,7 @@ impl Offer {
         let Brought { bytes, signature, by, reply } = brought;
         let refused = |version, stage, why: String| Outcome::Refused { version, stage, why };
         let outcome = match load(engine, &bytes, signature.as_deref(), &trust) {
-            Err((stage, why)) => refused(None, stage, why),
+            Err((stage, why)) => refused(Some(unread(&stable, &bytes)), stage, why),
             Ok(rule) if slot_kind(rule.kind()) != slot.kind => {
                 let why =
                     format!("`{}` is a {}, and this is the slot of a {}", rule.id().name, rule.kind(), stable.kind());
@@ -200,6 +200,12 @@ fn load(
         verify(bytes, signature, trust).map_err(|error| (Stage::Validation, error.to_string()))?;
     }
     engine.load(bytes).map_err(|error| (stage_of(&error), error.to_string()))
+}
+
+/// A file that is no version yet goes by the name of the one in force, and its own digest.
+fn unread(stable: &Rule, bytes: &[u8]) -> Version {
+    let digest = stillhouse_control::sha256_hex(bytes);
+    Version { name: stable.id().name.clone(), version: UNREAD.into(), digest }
 }
 
 /// The stage that an error belongs to.

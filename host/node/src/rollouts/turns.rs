@@ -126,13 +126,14 @@ impl Rollouts<'_> {
     fn number(&mut self, index: usize, rule: &Rule, pipeline: &mut Pipeline<'_>) -> Result<u16> {
         let (config, of_type) = (self.config, &mut self.types[index]);
         let known = of_type.mappers.iter().position(|digest| *digest == rule.id().digest);
-        if let Some(number) = known.filter(|_| rule.states().len() <= of_type.plan.states.len()) {
+        let has_states = of_type.plan.states.starts_with(rule.states());
+        if let Some(number) = known.filter(|_| has_states) {
             return Ok(number as u16);
         }
         let signal = &config.signals[index];
-        let mut plan = match rule.states().len() > of_type.plan.states.len() {
-            true => signal.plan(rule.id(), rule.states()).map_err(|refusal: Refusal| config.error(refusal))?,
-            false => of_type.plan.clone(),
+        let mut plan = match has_states {
+            true => of_type.plan.clone(),
+            false => signal.plan(rule.id(), rule.states()).map_err(|refusal: Refusal| config.error(refusal))?,
         };
         plan.mappers.clone_from(&of_type.plan.mappers);
         let number = known.unwrap_or(of_type.mappers.len());

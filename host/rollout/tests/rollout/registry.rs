@@ -83,7 +83,7 @@ fn what_is_refused_says_how_to_try_it_again() {
     let why = "2.5 % of 120 rows failed where the version in force did not (budget 0.1 %): 3";
     assert_eq!(world.see(failing(120, 3), 1), [roll_back(why, false)], "in shadow it has touched nothing");
     let [Decision::Refuse { stage: Stage::Validation, why: told, .. }] = &world.offer(2)[..] else { panic!("refused") };
-    let again = "to try it again, stage it: `stillhouse rules stage net.link/mapper FILE`";
+    let again = "to try it again, stage it: `stillhouse rules stage FILE --signal net.link --kind mapper --why TEXT`";
     assert_eq!(told, &format!("it was rolled back: {why}; {again}"));
     assert_eq!(world.slot().refusals.len(), 1);
     assert!(matches!(world.offer_with(2, alike(0), Some("ada"))[..], [Decision::Begin { .. }]));
