@@ -50,7 +50,9 @@ fn without_digests(text: &str) -> String {
 #[test]
 fn every_example_gives_what_is_expected_of_it() {
     let bless = std::env::var_os("BLESS").is_some();
-    let folders: Vec<PathBuf> = sorted(&root().join("examples")).into_iter().filter(|path| path.is_dir()).collect();
+    // `rules` has rules in other languages, and no configuration.
+    let folders = sorted(&root().join("examples")).into_iter().filter(|path| !path.ends_with("rules") && path.is_dir());
+    let folders: Vec<PathBuf> = folders.collect();
     assert!(folders.len() >= 8, "{folders:?}");
     for folder in folders {
         let example_name = name(&folder);
