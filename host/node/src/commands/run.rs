@@ -29,9 +29,16 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
     }
     for input in &inputs {
         if let Input::File(path) = input {
-            File::open(path).with_context(|| format!("{}: cannot be opened", path.display()))?;
+            let refused = || format!("{}: cannot be opened", path.display());
+            // Opening a named pipe takes it from its writer.
+            if std::fs::metadata(path).with_context(refused)?.is_file() {
+                File::open(path).with_context(refused)?;
+            }
             stillhouse::run::input_config(&config, &input.name())?;
         }
+    }
+    if config.control.is_some() && !arguments.follow && !arguments.quiet {
+        eprintln!("note: `[control]` is served with --follow only");
     }
     let log = arguments.log.as_deref();
     let mut output = Output::new(&arguments.output, &arguments.config, &inputs, log)?;
