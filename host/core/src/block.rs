@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3;
 
 use crate::columns::outcome;
-use crate::trial::{Other, Pair, Tried};
+use crate::trial::{Answer, Pair, Tried};
 
 /// A piece of a block's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Block {
     /// The signals as they came, for dead letters and late ones.
     pub raw: Vec<u8>,
     /// The answers of the other version, where two were asked and they differ.
-    pub others: Vec<Other>,
+    pub others: Vec<Answer>,
     /// The types of which two versions were asked, and which.
     pub pairs: Vec<Pair>,
 }

@@ -82,25 +82,6 @@ impl Tried {
     }
 }
 
-/// What the version that does not count says of a signal, where that differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Other {
-    /// Whether it is an observation; otherwise it was dropped, and the rest means nothing.
-    pub observed: bool,
-    /// As in [`Row`].
-    pub state: u8,
-    /// As in [`Row`].
-    pub severity: u8,
-    /// As in [`Row`].
-    pub key_hash: u64,
-    /// As in [`Row`].
-    pub fingerprint: u64,
-    /// As in [`Row`].
-    pub key: Span,
-    /// As in [`Row`].
-    pub value: Span,
-}
-
 /// The two versions that answered for the rows of a type in one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
@@ -133,6 +114,12 @@ pub struct Answer {
     pub reason: Span,
 }
 
+impl Answer {
+    fn is_observed(&self) -> bool {
+        self.outcome == outcome::OBSERVED
+    }
+}
+
 impl Row {
     /// Takes over what a version says.
     pub fn set(&mut self, answer: &Answer, mapper: u16) {
@@ -154,27 +141,18 @@ impl Block {
     /// Where either rejects a signal or fails on it, the version in force decides.
     pub fn decide(&mut self, row: usize, stable: &Answer, tried: &Answer, cohort: Cohort, pair: &Pair) {
         let usable = |answer: &Answer| matches!(answer.outcome, outcome::OBSERVED | outcome::DROPPED);
-        let observed = |answer: &Answer| answer.outcome == outcome::OBSERVED;
-        let named = if observed(stable) || !usable(tried) { stable } else { tried };
-        let in_share = cohort.contains(self.text(named.key).as_bytes()) && usable(stable) && observed(named);
+        let named = if stable.is_observed() || !usable(tried) { stable } else { tried };
+        let in_share = cohort.contains(self.text(named.key).as_bytes()) && usable(stable) && named.is_observed();
         let says = |answer: &Answer| {
             let key = (self.text(answer.key), self.text(answer.value));
-            observed(answer).then_some((answer.state, answer.severity, key))
+            answer.is_observed().then_some((answer.state, answer.severity, key))
         };
         let differs = usable(stable) && usable(tried) && says(stable) != says(tried);
         let (counts, other) = if in_share && differs { (tried, stable) } else { (stable, tried) };
         let flag = match differs {
             false => Tried::same(in_share),
             true => {
-                self.others.push(Other {
-                    observed: observed(other),
-                    state: other.state,
-                    severity: other.severity,
-                    key_hash: other.key_hash,
-                    fingerprint: other.fingerprint,
-                    key: other.key,
-                    value: other.value,
-                });
+                self.others.push(*other);
                 Tried::differing(in_share, self.others.len() - 1)
             }
         };
@@ -184,14 +162,14 @@ impl Block {
     }
 
     /// What the version that does not count says of a row, where two answered and they differ.
-    pub fn other(&self, row: &Row) -> Option<&Other> {
+    pub fn other(&self, row: &Row) -> Option<&Answer> {
         self.others.get(row.tried.other()?)
     }
 
     /// Whether the other answer is about another entity, so that it goes a way of its own.
-    pub(crate) fn echo(&self, row: &Row) -> Option<&Other> {
-        let here = |other: &&Other| row.outcome == outcome::OBSERVED && self.text(row.key) == self.text(other.key);
-        self.other(row).filter(|other| other.observed && !here(other))
+    pub(crate) fn echo(&self, row: &Row) -> Option<&Answer> {
+        let here = |other: &&Answer| row.outcome == outcome::OBSERVED && self.text(row.key) == self.text(other.key);
+        self.other(row).filter(|other| other.is_observed() && !here(other))
     }
 
     fn pair(&self, signal_type: u16) -> Option<&Pair> {
@@ -292,7 +270,7 @@ impl<'a> Offer<'a> {
             id: block.text(row.id),
             source: row.source,
         });
-        let beside = other.filter(|other| other.observed && echo == away).map(|other| Observation {
+        let beside = other.filter(|other| other.is_observed() && echo == away).map(|other| Observation {
             time_us: row.time_us,
             state: other.state,
             value: block.text(other.value),
@@ -305,7 +283,7 @@ impl<'a> Offer<'a> {
         let (stable, tried) = if in_share { (beside, main) } else { (main, beside) };
         let other_dropped = match echo {
             true => row.outcome == outcome::DROPPED,
-            false => other.is_some_and(|other| !other.observed),
+            false => other.is_some_and(|other| !other.is_observed()),
         };
         Self { stable, tried, differs: other.is_some(), in_share, counts: !echo, other_dropped, versions }
     }

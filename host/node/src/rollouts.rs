@@ -73,7 +73,10 @@ pub struct Rollouts<'a> {
     inputs: Vec<(String, String)>,
     loading: Loading,
     staged: (Sender<Staged>, Receiver<Staged>),
-    staging: usize,
+    /// Slots of which a version is being checked.
+    checking: BTreeSet<SlotId>,
+    /// What comes next for them.
+    next: BTreeMap<SlotId, Brought>,
     board: Arc<Board>,
     salts: u64,
     /// By slot: the version that is tried.
@@ -128,7 +131,8 @@ impl<'a> Rollouts<'a> {
             inputs: Vec::new(),
             loading,
             staged: channel(),
-            staging: 0,
+            checking: BTreeSet::new(),
+            next: BTreeMap::new(),
             board: Arc::new(Board::default()),
             salts: 0,
             tried: BTreeMap::new(),
@@ -146,11 +150,6 @@ impl<'a> Rollouts<'a> {
     /// `wake` is called whenever a version has been checked beside the signals.
     pub fn wake_with(&mut self, wake: Arc<dyn Fn() + Send + Sync>) {
         self.wake = Some(wake);
-    }
-
-    /// The registry.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
     }
 
     /// The next input: its name, and the name of its source.
@@ -204,25 +203,14 @@ impl<'a> Rollouts<'a> {
             }
         }
         while let Ok(staged) = self.staged.1.try_recv() {
-            self.staging -= 1;
             self.offer(staged, pipeline, log)?;
         }
         Ok(())
     }
 
-    /// Whether all turns come from a log.
-    pub fn is_replayed(&self) -> bool {
-        self.loading == Loading::Recorded
-    }
-
     /// Whether a version is tried.
     pub fn is_trying(&self) -> bool {
         !self.tried.is_empty()
-    }
-
-    /// Whether versions are being checked.
-    pub fn is_staging(&self) -> bool {
-        self.staging > 0
     }
 
     /// A file of the rules folder goes to all slots whose configuration names it.
@@ -240,7 +228,6 @@ impl<'a> Rollouts<'a> {
             self.stage(index, slot, brought, pipeline);
             if self.loading == Loading::AtOnce {
                 while let Ok(staged) = self.staged.1.try_recv() {
-                    self.staging -= 1;
                     self.offer(staged, pipeline, log)?;
                 }
             }
@@ -271,28 +258,36 @@ impl<'a> Rollouts<'a> {
         named
     }
 
-    /// Checks a version, beside the signals or at once.
+    /// Checks a version, beside the signals or at once. One of a slot at a time, so that they are offered
+    /// in their order; of those that come meanwhile the newest waits.
     fn stage(&mut self, index: usize, slot: SlotId, brought: Brought, pipeline: &Pipeline<'_>) {
+        if self.checking.contains(&slot) {
+            if let Some(older) = self.next.insert(slot, brought) {
+                older.reply.send(Err("a newer version came before it could be checked".into()));
+            }
+            return;
+        }
         let Some(stable) = self.current(index, slot.kind).cloned() else {
             return brought.reply.send(Err(format!("no version of {slot} is in force")));
         };
         let settings = self.named_rule(index, slot.kind).map(|named| named.settings.clone()).unwrap_or_default();
         let (trust, site) = (self.config.trust.clone(), Site::new(self, index, pipeline));
         let offer = Offer { slot, brought, settings, stable, trust, site };
-        self.staging += 1;
+        let slot = offer.slot.clone();
+        self.checking.insert(slot.clone());
         let (to, wake) = (self.staged.0.clone(), self.wake.clone());
         match self.loading {
             Loading::Beside => {
                 let engine = self.engine.clone();
                 let spawned = std::thread::Builder::new().name("stage".into()).spawn(move || {
                     // Whoever runs this has gone if nobody takes it.
-                    let _ = to.send(offer.check(&engine));
+                    let _ = to.send(offer.check_safely(&engine));
                     if let Some(wake) = wake {
                         wake();
                     }
                 });
                 if let Err(error) = spawned {
-                    self.staging -= 1;
+                    self.checking.remove(&slot);
                     tracing::error!(%error, "no thread to check a version of a rule; it is left out");
                 }
             }
@@ -302,6 +297,16 @@ impl<'a> Rollouts<'a> {
 
     /// What came of checking a version is told to the registry.
     fn offer(&mut self, staged: Staged, pipeline: &mut Pipeline<'_>, log: Log<'_>) -> Result<()> {
+        let slot = staged.slot.clone();
+        self.checking.remove(&slot);
+        self.offered(staged, pipeline, log)?;
+        if let (Some(next), Some(index)) = (self.next.remove(&slot), self.signal_type(&slot)) {
+            self.stage(index, slot, next, pipeline);
+        }
+        Ok(())
+    }
+
+    fn offered(&mut self, staged: Staged, pipeline: &mut Pipeline<'_>, log: Log<'_>) -> Result<()> {
         let Staged { slot, by, reply, outcome } = staged;
         let at = at(pipeline);
         let outcome = match outcome {

@@ -152,6 +152,17 @@ impl Map for Nobody {
 }
 
 impl Offer {
+    /// As [`Offer::check`]; a panic refuses the version, and is told on standard error.
+    pub fn check_safely(self, engine: &RuleEngine) -> Staged {
+        let slot = self.slot.clone();
+        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.check(engine)));
+        checked.unwrap_or_else(|_| {
+            let why = "checking it broke; what it said is on standard error".to_owned();
+            let outcome = Outcome::Refused { version: None, stage: Stage::Replay, why };
+            Staged { slot, by: None, reply: Reply::nobody(), outcome }
+        })
+    }
+
     /// Takes a version through all stages before it is tried.
     pub fn check(self, engine: &RuleEngine) -> Staged {
         let Self { slot, brought, settings, stable, trust, site } = self;
