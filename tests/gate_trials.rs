@@ -28,6 +28,7 @@ struct Both<A, B> {
     stable: Fake<A>,
     tried: Fake<B>,
     cohort: Option<Cohort>,
+    promoted: bool,
     compared: Vec<(String, u8, u8, bool)>,
     /// The times that both have answered.
     counts: Vec<(i64, i64)>,
@@ -36,25 +37,28 @@ struct Both<A, B> {
 impl<A: FnMut(&Row) -> Said, B: FnMut(&Row) -> Said> Both<A, B> {
     fn new(stable: A, tried: B) -> Self {
         let (stable, tried) = (Fake::new(&PATHS, stable), Fake::new(&PATHS, tried));
-        Self { stable, tried, cohort: None, compared: Vec::new(), counts: Vec::new() }
+        Self { stable, tried, cohort: None, promoted: false, compared: Vec::new(), counts: Vec::new() }
     }
 }
 
 impl<A: FnMut(&Row) -> Said, B: FnMut(&Row) -> Said> Judge for Both<A, B> {
     fn fields(&self, signal_type: u16) -> Option<&[Field]> {
-        self.stable.fields(signal_type)
+        if self.promoted { self.tried.fields(signal_type) } else { self.stable.fields(signal_type) }
     }
 
     fn judge(&mut self, signal_type: u16, candidates: Batch, memos: Blobs) -> Verdicts {
-        self.stable.judge(signal_type, candidates, memos)
+        match self.promoted {
+            true => self.tried.judge(signal_type, candidates, memos),
+            false => self.stable.judge(signal_type, candidates, memos),
+        }
     }
 
     fn memo(&self, signal_type: u16) -> Option<MemoPlan> {
-        self.stable.memo(signal_type)
+        if self.promoted { self.tried.memo(signal_type) } else { self.stable.memo(signal_type) }
     }
 
     fn rule(&self, signal_type: u16) -> Option<&RuleId> {
-        self.stable.rule(signal_type)
+        if self.promoted { self.tried.rule(signal_type) } else { self.stable.rule(signal_type) }
     }
 
     fn tried(&self, _: u16) -> Option<(Cohort, &dyn Judge)> {
@@ -70,7 +74,8 @@ impl<A: FnMut(&Row) -> Said, B: FnMut(&Row) -> Said> Judge for Both<A, B> {
             Turn::Try(_, cohort) => self.cohort = Some(*cohort),
             Turn::Withdraw { .. } => self.cohort = None,
             Turn::Share(share_ppm) => self.cohort = self.cohort.map(|it| Cohort { share_ppm: *share_ppm, ..it }),
-            Turn::Promote | Turn::Swap(_) => panic!("not in these tests"),
+            Turn::Promote => (self.cohort, self.promoted) = (None, true),
+            Turn::Swap(_) => panic!("not in these tests"),
         }
     }
 
@@ -257,6 +262,32 @@ fn a_tried_version_takes_memos_over_and_leaves_them_alone() {
         run(&plan, &stream, &[(2, whole(0)), (5, withdraw())], WHOLE, &mut both);
         let seen: Vec<(i64, i64)> = both.counts;
         assert_eq!(seen, [(2, first), (3, first + 10)], "{carry:?} {version}");
+    }
+}
+
+#[test]
+fn what_is_held_back_ends_where_entities_are_named_anew() {
+    let plan = Arc::new(plan(vec![type_plan("net")]));
+    let stream = Stream::of([
+        signal(0, "a", "k", UP, ""),
+        signal(1, "b", "k", DOWN, ""),
+        signal(5, "c", "l", UP, ""),
+        signal(9, "d", "l", UP, ""),
+    ]);
+    let answer = |row: &Row| Said(if problem(row) { verdict::SUPPRESS } else { verdict::EMIT }, 0, 0, vec![1]);
+    let held = "1 suppressed k held deadline 1000000001: up>down since 1 inputs 1";
+    let ended = "5 suppressed k ended after 4 deadline 1000000001: up>down since 1 inputs 1";
+    for (carry, version, expected) in [
+        (Carry::Rekey, 2, vec![held, ended]),
+        (Carry::Rekey, 1, vec![held]),
+        (Carry::Reset, 2, vec![held]),
+        (Carry::Keep, 2, vec![held]),
+    ] {
+        let mut both = Both::new(answer, answer);
+        both.stable.memo = Some(MemoPlan { version: 1, carry: Carry::Keep, bytes_max: 4 });
+        both.tried.memo = Some(MemoPlan { version, carry, bytes_max: 4 });
+        let (events, _) = run(&plan, &stream, &[(1, whole(0)), (3, Turn::Promote)], WHOLE, &mut both);
+        assert_eq!(told(&events), expected, "{carry:?} {version}");
     }
 }
 

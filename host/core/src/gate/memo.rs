@@ -100,6 +100,11 @@ impl Memos {
         self.tried.remove(&signal_type);
     }
 
+    /// The version of the memos that are kept of a type, if it has any.
+    pub(super) fn version(&self, signal_type: u16) -> Option<u32> {
+        self.stores.get(&signal_type).map(|store| store.version)
+    }
+
     /// How many were forgotten at a bound.
     pub(super) fn forgotten(&self) -> u64 {
         self.forgotten

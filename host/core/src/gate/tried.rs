@@ -9,7 +9,7 @@ use super::{Answers, Cause, Exit, Gate, Held, Slot, is_problem, slot_of};
 use crate::columns::{Blobs, Verdicts, verdict};
 use crate::entity::{Because, Candidate, Kind};
 use crate::plan::TypePlan;
-use crate::rule::{Compared, Condition, RuleId, Turn};
+use crate::rule::{Carry, Compared, Condition, RuleId, Turn};
 
 /// What the tried versions have in hand.
 #[derive(Debug, Default)]
@@ -115,8 +115,10 @@ impl Gate {
     /// The versions of a suppressor have changed; the judge knows of it already.
     pub fn turned(&mut self, signal_type: u16, turn: &Turn, now_us: i64, exit: &mut Exit<'_>) {
         match turn {
-            Turn::Try(..) | Turn::Share(_) | Turn::Swap(_) => {}
+            Turn::Try(..) | Turn::Share(_) => {}
+            Turn::Swap(_) => self.rekey(signal_type, now_us, exit),
             Turn::Promote => {
+                self.rekey(signal_type, now_us, exit);
                 self.memos.promote(signal_type, exit.judge.memo(signal_type));
                 self.trials.forget(signal_type);
             }
@@ -127,6 +129,21 @@ impl Gate {
                     self.hold_again(let_go, rule, now_us, exit);
                     self.judge_again(signal_type, now_us, exit);
                 }
+            }
+        }
+    }
+
+    /// Where the version in force names entities anew, what is held back of them ends; that their memos
+    /// are forgotten, the memos see to.
+    fn rekey(&mut self, signal_type: u16, now_us: i64, exit: &mut Exit<'_>) {
+        let Some(plan) = exit.judge.memo(signal_type).filter(|plan| plan.carry == Carry::Rekey) else { return };
+        if self.memos.version(signal_type).is_none_or(|version| version == plan.version) {
+            return;
+        }
+        let held: Vec<Slot> = self.held.keys().filter(|slot| slot.0 == signal_type).cloned().collect();
+        for slot in held {
+            if let Some(held) = self.take(&slot) {
+                self.end(held, now_us, exit);
             }
         }
     }
