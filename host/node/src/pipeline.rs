@@ -24,8 +24,9 @@ use crate::map::{Mapped, Sample, Worker};
 pub const ROUND_CHUNKS: usize = 8;
 
 /// How many bytes of the newest signals are kept, so that a new version of a mapper can be asked about
-/// them. At the bound the oldest are let go.
-const RECENT_BYTES_MAX: usize = 8 << 20;
+/// them. At the bound the oldest are let go, all but one block. A version is not in force before it has
+/// been asked about all of them, so more of them take longer: these some milliseconds.
+const RECENT_BYTES_MAX: usize = 256 << 10;
 
 /// What two versions of a mapper said of the signals of one block.
 pub struct Compared {
@@ -228,6 +229,7 @@ impl<'a> Pipeline<'a> {
         recent.push_back((input, first_record, Arc::clone(block)));
         self.recent_bytes += block.raw.len();
         while self.recent_bytes > RECENT_BYTES_MAX
+            && recent.len() > 1
             && let Some((_, _, oldest)) = recent.pop_front()
         {
             self.recent_bytes -= oldest.raw.len();
