@@ -24,22 +24,26 @@ const END_US: i64 = 50_000;
 
 /// How a suppressor is made that answers anything, but always the same for the same candidate.
 #[derive(Clone, Copy)]
-struct Erratic {
+pub struct Erratic {
     seed: u64,
     live: bool,
     memo: bool,
 }
 
 impl Erratic {
-    fn any(chance: &mut Chance) -> Self {
+    pub fn any(chance: &mut Chance) -> Self {
         Self { seed: chance.between(0, 1 << 40) as u64, live: chance.percent(50), memo: chance.percent(30) }
     }
 
-    fn run(self, plan: &Arc<Plan>, stream: &Stream, division: Division) -> Run {
+    pub fn run(self, plan: &Arc<Plan>, stream: &Stream, division: Division) -> Run {
+        run_with(plan, stream, division, &mut self.judge())
+    }
+
+    pub fn judge(self) -> Fake<impl FnMut(&Row) -> Said> {
         let paths: Vec<&str> = PLAIN.into_iter().chain(LIVE.into_iter().filter(|_| self.live)).collect();
-        let mut fake = Fake::new(&paths, |row: &Row| self.answer(row));
+        let mut fake = Fake::new(&paths, move |row: &Row| self.answer(row));
         fake.memo = self.memo.then_some(MemoPlan { version: 1, carry: Carry::Keep, bytes_max: 3 });
-        run_with(plan, stream, division, &mut fake)
+        fake
     }
 
     fn answer(self, row: &Row) -> Said {
@@ -54,7 +58,7 @@ impl Erratic {
     }
 }
 
-fn erratic_plan(chance: &mut Chance) -> Plan {
+pub fn erratic_plan(chance: &mut Chance) -> Plan {
     let mut plan = any_plan(chance);
     for of_type in &mut plan.types {
         // After a state that ended unheard, `from` may show a newer number of the same state than was told.
@@ -76,7 +80,7 @@ fn erratic_plan(chance: &mut Chance) -> Plan {
 }
 
 /// The parents of the three keys, at the beginning and sometimes others later.
-fn add_parents(chance: &mut Chance, stream: &mut Stream) {
+pub fn add_parents(chance: &mut Chance, stream: &mut Stream) {
     let families: [&[(&str, &str)]; 4] =
         [&[("l", "k"), ("m", "k")], &[("l", "k"), ("m", "l")], &[("k", "m"), ("m", "k")], &[("k", "k")]];
     for at in [0, chance.below(stream.items.len() + 1)] {

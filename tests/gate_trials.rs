@@ -90,7 +90,7 @@ fn tried_rule() -> RuleId {
 }
 
 /// The entries of a stream with turns before some of its items.
-fn entries(plan: &Plan, stream: &Stream, turns: &[(usize, Turn)], block_rows: usize) -> Vec<Entry> {
+pub fn entries(plan: &Plan, stream: &Stream, turns: &[(usize, Turn)], block_rows: usize) -> Vec<Entry> {
     let mut entries: Vec<Entry> = stream.sources.iter().map(|name| Entry::Source(name.as_str().into())).collect();
     let mut from = 0;
     let mut position = 0;
@@ -114,7 +114,7 @@ fn entries(plan: &Plan, stream: &Stream, turns: &[(usize, Turn)], block_rows: us
     entries
 }
 
-fn run(
+pub fn run(
     plan: &Arc<Plan>,
     stream: &Stream,
     turns: &[(usize, Turn)],
@@ -319,6 +319,24 @@ fn a_shadow_of_a_suppressor_changes_nothing() {
             (!same).then(|| format!("{}\nwithout:\n{}", bytes(&with), without.bytes))
         });
     });
+}
+
+/// Two judges that say anything.
+pub fn both(one: u64, other: u64) -> impl Judge {
+    Both::new(erratic(one), erratic(other))
+}
+
+/// A version that is tried for a while, and withdrawn or in force in the end.
+pub fn any_turns(chance: &mut Chance, stream: &Stream) -> [(usize, Turn); 2] {
+    let from = chance.below(stream.items.len() + 1);
+    let to = from + chance.below(stream.items.len() + 1 - from);
+    let end = if chance.percent(70) { withdraw() } else { Turn::Promote };
+    [(from, whole(chance.pick(&[300_000, WHOLE_PPM]))), (to, end)]
+}
+
+/// The turns of a stream that may have become shorter.
+pub fn within(turns: &[(usize, Turn)], stream: &Stream) -> Vec<(usize, Turn)> {
+    turns.iter().map(|(at, turn)| ((*at).min(stream.items.len()), turn.clone())).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod author;
 mod bad_input;
 mod chance;
+mod checkpoints;
 mod cli;
 mod config;
 mod confirm;

@@ -26,11 +26,11 @@ const DIVISIONS: [Division; 3] = [
 ];
 
 /// What the tried version says otherwise of a signal; a function of the signal.
-type Otherwise<'a> = &'a dyn Fn(&Signal) -> Signal;
+pub type Otherwise<'a> = &'a dyn Fn(&Signal) -> Signal;
 
 /// How a trial ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub enum End {
     Never,
     Withdrawn { retroactive: bool },
     Promoted,
@@ -38,7 +38,7 @@ enum End {
 
 /// A trial over the items `from..to` of a stream.
 #[derive(Clone, Copy)]
-struct Trial<'a> {
+pub struct Trial<'a> {
     from: usize,
     to: usize,
     cohort: Cohort,
@@ -68,7 +68,7 @@ fn answer(block: &mut Block, signal: &Signal) -> Answer {
 }
 
 impl Trial<'_> {
-    fn entries(&self, plan: &Plan, stream: &Stream, block_rows: usize) -> Vec<Entry> {
+    pub fn entries(&self, plan: &Plan, stream: &Stream, block_rows: usize) -> Vec<Entry> {
         let mut entries: Vec<Entry> = stream.sources.iter().map(|name| Entry::Source(name.as_str().into())).collect();
         let (mut block, mut position) = (Block::default(), 0);
         let types = 0..plan.types.len() as u16;
@@ -136,14 +136,14 @@ fn flush(block: &mut Block, position: u64, entries: &mut Vec<Entry>) {
     block.position = position;
 }
 
-struct Tried {
-    events: Vec<Event>,
-    bytes: String,
-    ledger: Ledger,
+pub struct Tried {
+    pub events: Vec<Event>,
+    pub bytes: String,
+    pub ledger: Ledger,
 }
 
 /// Runs the core on a stream in which a version is tried; the books must balance after every step.
-fn try_it(plan: &Arc<Plan>, stream: &Stream, trial: &Trial<'_>, division: Division) -> Tried {
+pub fn try_it(plan: &Arc<Plan>, stream: &Stream, trial: &Trial<'_>, division: Division) -> Tried {
     let mut core = Core::new(Arc::clone(plan), division.shards);
     let mut events = Vec::new();
     for entries in trial.entries(plan, stream, division.block_rows).chunks(division.entries) {
@@ -163,7 +163,7 @@ fn try_it(plan: &Arc<Plan>, stream: &Stream, trial: &Trial<'_>, division: Divisi
 }
 
 /// Says something else of some signals, each time the same of the same signal.
-fn any_otherwise(chance: &mut Chance) -> impl Fn(&Signal) -> Signal + use<> {
+pub fn any_otherwise(chance: &mut Chance) -> impl Fn(&Signal) -> Signal + use<> {
     let seed = chance.below(1 << 30) as u64;
     let percent = chance.pick(&[5, 30, 100]);
     let ways = chance.pick(&[1, 3, 6]);
@@ -189,13 +189,13 @@ fn any_share(chance: &mut Chance) -> Cohort {
     Cohort { salt: chance.below(1 << 30) as u64, share_ppm: chance.pick(&[0, 300_000, 600_000, WHOLE_PPM]) }
 }
 
-fn any_trial<'a>(chance: &mut Chance, stream: &Stream, otherwise: Otherwise<'a>, end: End) -> Trial<'a> {
+pub fn any_trial<'a>(chance: &mut Chance, stream: &Stream, otherwise: Otherwise<'a>, end: End) -> Trial<'a> {
     let from = chance.below(stream.items.len() + 1);
     let to = from + chance.below(stream.items.len() + 1 - from);
     Trial { from, to, cohort: any_share(chance), otherwise, end }
 }
 
-fn any_trial_plan(chance: &mut Chance) -> Plan {
+pub fn any_trial_plan(chance: &mut Chance) -> Plan {
     let mut plan = any_plan(chance);
     for of_type in &mut plan.types {
         // An early result and a correction would both supersede.
@@ -246,7 +246,7 @@ fn a_shadow_changes_nothing() {
     });
 }
 
-fn any_end(chance: &mut Chance) -> End {
+pub fn any_end(chance: &mut Chance) -> End {
     chance.pick(&[
         End::Never,
         End::Withdrawn { retroactive: true },

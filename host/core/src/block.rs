@@ -1,12 +1,13 @@
 //! A block: consecutive signals of the log, decoded and mapped.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3;
 
 use crate::columns::outcome;
 use crate::trial::{Answer, Pair, Tried};
 
 /// A piece of a block's text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Where it begins, in bytes.
     pub start: u32,
@@ -15,7 +16,7 @@ pub struct Span {
 }
 
 /// One signal: what the decoder read and what its mapper answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Event time; [`NO_TIME`] where none could be read (only for dead letters).
     pub time_us: i64,

@@ -1,6 +1,7 @@
 //! Deduplication by fingerprint within a window that an equal signal extends.
 
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::{Against, DedupePlan};
 
@@ -8,14 +9,15 @@ use crate::plan::{Against, DedupePlan};
 /// forgotten, so that an equal signal is let through rather than lost.
 pub const FINGERPRINTS_MAX: usize = 1024;
 
-type Hasher = std::hash::BuildHasherDefault<xxhash_rust::xxh3::Xxh3Default>;
+type Prints = HashMap<u64, i64, std::hash::BuildHasherDefault<xxhash_rust::xxh3::Xxh3Default>>;
 
 /// The fingerprints of one entity and when each was seen last.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     last: Option<(u64, i64)>,
     // Looked up and pruned only: nothing depends on its order.
-    any: Option<Box<HashMap<u64, i64, Hasher>>>,
+    #[serde(with = "sorted")]
+    any: Option<Box<Prints>>,
 }
 
 impl Seen {
@@ -40,6 +42,27 @@ impl Seen {
                 any.insert(fingerprint, time_us).is_some_and(recent)
             }
         }
+    }
+}
+
+/// In order, so that equal states are equal bytes.
+mod sorted {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Prints;
+
+    pub fn serialize<S: Serializer>(prints: &Option<Box<Prints>>, serializer: S) -> Result<S::Ok, S::Error> {
+        let sorted = prints.as_ref().map(|prints| {
+            let mut pairs: Vec<(u64, i64)> = prints.iter().map(|(&print, &seen_us)| (print, seen_us)).collect();
+            pairs.sort_unstable();
+            pairs
+        });
+        sorted.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Prints>>, D::Error> {
+        let pairs = Option::<Vec<(u64, i64)>>::deserialize(deserializer)?;
+        Ok(pairs.map(|pairs| Box::new(pairs.into_iter().collect())))
     }
 }
 

@@ -22,6 +22,7 @@ mod trigger;
 use crate::event::Event;
 use crate::plan::Plan;
 use crate::table::Tables;
+use serde::{Deserialize, Serialize};
 
 pub use group::{ALL, By};
 pub use incident::{IncidentPlan, MEMBERS_MAX};
@@ -47,6 +48,14 @@ pub struct DerivePlan {
 }
 
 impl DerivePlan {
+    /// The names of all that is derived, in order.
+    pub(crate) fn names(&self) -> Vec<Box<str>> {
+        let incidents = self.incidents.iter().map(|plan| ("incident", &plan.name));
+        let objectives = self.objectives.iter().map(|plan| ("objective", &plan.name));
+        let triggers = self.triggers.iter().map(|plan| ("trigger", &plan.name));
+        incidents.chain(objectives).chain(triggers).map(|(of, name)| format!("{of}.{name}").into()).collect()
+    }
+
     /// Whether nothing is derived.
     pub fn is_empty(&self) -> bool {
         self.incidents.is_empty() && self.objectives.is_empty() && self.triggers.is_empty()
@@ -54,7 +63,7 @@ impl DerivePlan {
 }
 
 /// What was derived so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Derive {
     /// Event time of the first observation.
     first_us: Option<i64>,

@@ -19,6 +19,7 @@ use crate::past::Correction;
 use crate::plan::{CLEAR, Mode, SILENT, TypePlan};
 use crate::rule::{Condition, RuleId};
 use crate::window::{Counted, Owner, Window};
+use serde::{Deserialize, Serialize};
 
 pub use self::spread::SPREAD_MAX;
 
@@ -42,7 +43,7 @@ pub struct Observation<'a> {
 }
 
 /// A signal that an event names in its provenance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The ordinal of its source.
     pub source: u32,
@@ -68,7 +69,7 @@ impl Input {
 }
 
 /// A state and since when it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Code of the canonical state.
     pub state: u8,
@@ -92,7 +93,7 @@ impl Standing {
 }
 
 /// What happened to an entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// It is in another state.
     StateChanged,
@@ -109,7 +110,7 @@ pub enum Kind {
 }
 
 /// An event that may leave, before its suppressor has judged it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
     /// Event time of the decision.
     pub time_us: i64,
@@ -158,7 +159,7 @@ pub struct Candidate {
 }
 
 /// Why what was said no longer stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Because {
     /// A late signal was taken in.
     Late(Input),
@@ -183,7 +184,7 @@ pub struct Effects {
     pub tally: Tally,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Pending {
     // Kept when it ends, so that the next blip allocates nothing.
     active: bool,
@@ -221,7 +222,7 @@ fn earlier(one: Option<(i64, Timer)>, other: Option<(i64, Timer)>) -> Option<(i6
 }
 
 /// One entity of one signal type.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Entity {
     /// The record key.
     pub key: Box<str>,
@@ -230,6 +231,7 @@ pub struct Entity {
     /// The version of the mapper that it listened to last, as [`crate::block::Row::mapper`].
     pub mapper: u16,
     /// When its next timer will be looked at: at its due time or before. `i64::MAX` for never.
+    #[serde(skip, default = "never_us")]
     pub armed_us: i64,
     announced: Option<Standing>,
     /// Event time of its last observation.
@@ -240,13 +242,23 @@ pub struct Entity {
     told_us: i64,
     repeated: u32,
     blips: u32,
+    #[serde(serialize_with = "if_active")]
     pending: Option<Box<Pending>>,
     flap: Option<Box<Flap>>,
     memory: Option<Box<Memory>>,
 }
 
+fn never_us() -> i64 {
+    i64::MAX
+}
+
+/// What is kept of an ended one is room, not state.
+fn if_active<S: serde::Serializer>(pending: &Option<Box<Pending>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pending.as_ref().filter(|pending| pending.active).serialize(serializer)
+}
+
 /// What operators remember that not every type has; there once one of them does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Memory {
     seen: Option<Seen>,
     evidence: Option<Box<Evidence>>,

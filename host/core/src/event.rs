@@ -3,7 +3,7 @@
 mod derived;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::rule::{Condition, RuleId};
@@ -272,7 +272,7 @@ pub struct Flood {
 }
 
 /// What a flood held back.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Withheld {
     /// How many candidates.
     pub candidates: u64,

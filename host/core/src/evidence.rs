@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 
 use crate::entity::{Input, Observation};
 use crate::plan::ConfirmPlan;
+use serde::{Deserialize, Serialize};
 
 /// How many problem observations are remembered. At the bound the oldest leaves the evidence.
 pub const EVIDENCE_MAX: usize = 64;
 
 /// One observation of a problem.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Piece {
     /// Which observation of the entity it was.
     number: u64,
@@ -21,10 +22,11 @@ struct Piece {
 }
 
 /// Observations of a problem, oldest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Evidence {
     pieces: VecDeque<Piece>,
     // What has left, kept so that the next observation allocates nothing.
+    #[serde(skip)]
     spare: Vec<Piece>,
     open: u64,
     observed: u64,

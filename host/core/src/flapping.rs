@@ -12,12 +12,13 @@
 pub mod damping;
 
 use crate::plan::{FlappingPlan, Weights};
+use serde::{Deserialize, Serialize};
 
 /// How many changes are looked at.
 pub const CHANGES: u32 = 20;
 
 /// The last 20 comparisons: bit 0 is the newest, 1 means changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History(u32);
 
 /// Weights times `scale`, so that they are whole, summed by ten bits of history: the newer half,

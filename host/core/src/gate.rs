@@ -32,6 +32,7 @@ use crate::ledger::Ledger;
 use crate::plan::{CLEAR, Mode, Plan, TypePlan};
 use crate::rule::{Condition, Judge};
 use crate::table::Tables;
+use serde::{Deserialize, Serialize};
 
 use changes::Changes;
 use context::{Answer, Row};
@@ -49,7 +50,7 @@ pub const HELD_MAX: usize = 100_000;
 type Slot = (u16, Box<str>, bool);
 
 /// Why a candidate is held back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Cause {
     /// Its suppressor said so.
     Suppressed,
@@ -61,7 +62,7 @@ enum Cause {
     Flooded(Scope),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Held {
     candidate: Candidate,
     cause: Cause,
@@ -77,7 +78,7 @@ struct Held {
 }
 
 /// What the gate waits for; the order is that of timers of one time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Timer {
     /// The deadline of a candidate.
     Held(Slot),
@@ -123,7 +124,7 @@ impl Batched {
 }
 
 /// Candidates that are held back, and what is known of all that passed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Gate {
     held: BTreeMap<Slot, Held>,
     timers: BTreeSet<(i64, Timer)>,

@@ -1,10 +1,12 @@
 //! Leaps in event time: whether a signal that is far ahead of all others is believed.
 
+use serde::{Deserialize, Serialize};
+
 /// So many signals of one source in a row must agree before a leap is believed.
 pub const LEAPS_AGREE: u8 = 3;
 
 /// What a source said lately that was too far ahead.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Leaps {
     count: u8,
     time_us: i64,

@@ -102,6 +102,24 @@ impl Ledger {
     }
 }
 
+/// The books as they are checkpointed: all fields, in order.
+pub(crate) mod plain {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Ledger;
+
+    pub fn serialize<S: Serializer>(ledger: &Ledger, serializer: S) -> Result<S::Ok, S::Error> {
+        ledger.clone().fields().map(|field| *field).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ledger, D::Error> {
+        let mut ledger = Ledger::default();
+        let fields = <[u64; 12]>::deserialize(deserializer)?;
+        ledger.fields().into_iter().zip(fields).for_each(|(field, value)| *field = value);
+        Ok(ledger)
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

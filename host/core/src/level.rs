@@ -18,6 +18,7 @@ use crate::block::fingerprint;
 use crate::entity::Observation;
 use crate::plan::TypePlan;
 use crate::rule::Condition;
+use serde::{Deserialize, Serialize};
 
 /// Into how many slices a history is divided: it is forgotten slice by slice.
 pub const SLICES: usize = 64;
@@ -84,7 +85,7 @@ pub struct UsualPlan {
 }
 
 /// On which side of its bounds an entity is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// Between them.
     #[default]
@@ -97,7 +98,7 @@ pub enum Side {
 
 /// What is remembered of the numbers of one entity: a few of them, or with bounds relative to the
 /// usual at most twice [`SLICES`] slices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Level {
     side: Side,
     smoothed: f64,
@@ -173,7 +174,7 @@ fn side(before: Side, value: f64, high: Option<Bound>, low: Option<Bound>) -> Si
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Usual {
     /// Since when it is learned what is usual.
     since_us: Option<i64>,
@@ -222,7 +223,7 @@ fn slice_at(plan: &UsualPlan, time_us: i64) -> i64 {
 }
 
 /// The range of the values of a moving window.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Range {
     /// Oldest first.
     slices: VecDeque<Slice>,
@@ -230,7 +231,7 @@ struct Range {
     greatest: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Slice {
     at: i64,
     least: f64,

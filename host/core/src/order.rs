@@ -5,10 +5,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::block::{Block, Row};
+use serde::{Deserialize, Serialize};
 
 /// Where a signal stands among those of its entity: by event time; those of equal time by their
 /// rank, then by identity, and only then by where they stood in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// Event time.
     pub time_us: i64,
@@ -120,6 +121,41 @@ impl OrderBuffer {
             block: number,
             row: index,
         }));
+    }
+
+    /// What waits: a block, a row of it, its log position, the watermark that it missed, and whether it
+    /// is an echo. In no order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&Arc<Block>, u32, u64, Option<i64>, bool)> {
+        let strays = self.strays.iter().map(|Reverse(stray)| stray);
+        self.lane.iter().chain(strays).map(|waiting| {
+            let (block, _) = &self.blocks[(waiting.block - self.first) as usize];
+            let late_at_us = (!waiting.in_time).then_some(waiting.time_us);
+            (block, waiting.row, waiting.position, late_at_us, waiting.echo)
+        })
+    }
+
+    /// Adds a row that stood at another place of another block.
+    pub(crate) fn push_saved(
+        &mut self,
+        block: &Arc<Block>,
+        index: u32,
+        position: u64,
+        late_at_us: Option<i64>,
+        echo: bool,
+    ) {
+        let number = self.keep(block, 1);
+        let row = &block.rows[index as usize];
+        let waiting = match late_at_us {
+            None => {
+                let (time_us, rank, id_hash) = (row.time_us, row.rank, row.id_hash);
+                Waiting { time_us, in_time: true, rank, id_hash, position, echo, block: number, row: index }
+            }
+            Some(time_us) => {
+                let (rank, id_hash) = (position, 0);
+                Waiting { time_us, in_time: false, rank, id_hash, position, echo, block: number, row: index }
+            }
+        };
+        self.add(waiting);
     }
 
     fn keep(&mut self, block: &Arc<Block>, rows: usize) -> u64 {

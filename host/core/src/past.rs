@@ -11,13 +11,14 @@ use crate::entity::{Because, Candidate, Effects, Entity, Input, Kind, Observatio
 use crate::ledger::Ledger;
 use crate::order::Place;
 use crate::plan::TypePlan;
+use serde::{Deserialize, Serialize};
 
 /// How many observations of one entity are kept. At the bound the oldest is let go, so that the past
 /// of a busy entity is shorter than configured; what is too late for it is counted.
 pub const KEPT_MAX: usize = 256;
 
 /// What was said of an entity and should have been something else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Correction {
     /// The watermark that the late signal missed, or at which the version was withdrawn: from then on
     /// this is known.
@@ -35,7 +36,7 @@ pub struct Correction {
 }
 
 /// A candidate that would have been another one. At least one of the two is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revised {
     /// What was said; `None` if something was missed.
     pub was: Option<Candidate>,
@@ -43,7 +44,7 @@ pub struct Revised {
     pub is: Option<Candidate>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
     place: Place,
     state: u8,
@@ -81,7 +82,7 @@ impl Kept {
 }
 
 /// What an entity was before its last minutes, and all that came in them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Past {
     /// The entity before the first kept observation.
     base: Entity,
@@ -91,6 +92,7 @@ pub struct Past {
     /// What the entity has said since `base`.
     said: VecDeque<Candidate>,
     /// What it has settled since `base`.
+    #[serde(with = "crate::ledger::plain")]
     books: Ledger,
 }
 
@@ -100,10 +102,10 @@ impl Past {
         Self { base: entity, base_place: None, kept: VecDeque::new(), said: VecDeque::new(), books: Ledger::default() }
     }
 
-    /// Until when a late signal may need it, in event time.
+    /// The first event time at which no late signal can need it any more.
     pub fn kept_until_us(&self, plan: &TypePlan) -> i64 {
         let newest_us = self.kept.back().map(|kept| kept.place.time_us).or(self.base_place.map(|place| place.time_us));
-        newest_us.unwrap_or(i64::MIN).saturating_add(plan.correct_us.unwrap_or(0))
+        newest_us.unwrap_or(i64::MIN).saturating_add(plan.correct_us.unwrap_or(0)).saturating_add(1)
     }
 
     /// The entity takes in the next observation.
@@ -151,6 +153,8 @@ impl Past {
         let mut fresh = self.base.clone();
         for kept in &self.kept {
             fresh.observe(plan, &kept.observation(), &mut again);
+            // As its shard does after each.
+            fresh.forget_if_blank();
         }
         fresh.advance(plan, late_at_us, &mut again);
         fresh.armed_us = entity.armed_us;
@@ -191,6 +195,7 @@ impl Past {
         let Some(kept) = self.kept.pop_front() else { return };
         let mut then = Effects::default();
         self.base.observe(plan, &kept.observation(), &mut then);
+        self.base.forget_if_blank();
         self.base_place = Some(kept.place);
         self.said.drain(..then.candidates.len().min(self.said.len()));
         self.books.subtract(&then.ledger);

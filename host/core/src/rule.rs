@@ -5,6 +5,7 @@
 
 use crate::columns::{Batch, Blobs, Verdicts};
 use crate::trial::Cohort;
+use serde::{Deserialize, Serialize};
 
 /// How a field crosses into a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct State {
 }
 
 /// One version of a rule, as provenance names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleId {
     /// The rule's name.
     pub name: String,
@@ -60,7 +61,7 @@ pub struct RuleId {
 }
 
 /// The memory that a suppressor keeps of each entity; the host stores it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoPlan {
     /// The version of its layout.
     pub version: u32,
@@ -71,7 +72,7 @@ pub struct MemoPlan {
 }
 
 /// What becomes of a memo of another version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Carry {
     /// It is handed on as it is.
     Keep,

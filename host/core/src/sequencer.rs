@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut};
 
 use hashbrown::{HashMap, hash_map::Entry};
+use serde::{Deserialize, Serialize};
 
 use crate::block::{NO_TIME, Row};
 use crate::columns::outcome;
@@ -34,7 +35,7 @@ pub enum Route {
 }
 
 /// What happened at a bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// How often the watermark was moved on because too many signals were waiting.
     pub forced: u64,
@@ -52,7 +53,7 @@ pub struct Bounds {
     pub not_taken_back: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Source {
     newest_us: i64,
     /// The latest tick before its last signal.
@@ -61,11 +62,26 @@ struct Source {
     leaps: Leaps,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum SourceState {
     Active,
     Idle,
     Ended,
+}
+
+/// What a sequencer knows, as a checkpoint has it.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Saved {
+    sources: Vec<Source>,
+    watermark_us: i64,
+    newest_us: i64,
+    tick_us: Option<i64>,
+    ids: [Vec<(u64, i64)>; 2],
+    ids_newest_us: [i64; 2],
+    ids_began_us: i64,
+    waiting_width_us: i64,
+    waiting: BTreeMap<i64, u64>,
+    bounds: Bounds,
 }
 
 /// Decides on each row in log order.
@@ -98,6 +114,56 @@ impl Sequencer {
             bounds: Bounds::default(),
             plan,
         }
+    }
+
+    /// What it knows, to be checkpointed.
+    pub(crate) fn save(&mut self) -> Saved {
+        self.waiting.store_last();
+        let half = |half: &HashMap<u64, i64, Hasher>| {
+            let mut ids: Vec<(u64, i64)> = half.iter().map(|(&id, &time_us)| (id, time_us)).collect();
+            ids.sort_unstable();
+            ids
+        };
+        Saved {
+            sources: self.sources.clone(),
+            watermark_us: self.watermark_us,
+            newest_us: self.newest_us,
+            tick_us: self.tick_us,
+            ids: self.ids.halves.each_ref().map(half),
+            ids_newest_us: self.ids.newest_us,
+            ids_began_us: self.ids.began_us,
+            waiting_width_us: self.waiting.width_us,
+            waiting: self.waiting.buckets.clone(),
+            bounds: self.bounds,
+        }
+    }
+
+    /// A sequencer that knows what another has saved.
+    pub(crate) fn restore(plan: OrderPlan, saved: Saved) -> Self {
+        let mut sequencer = Self::new(plan);
+        sequencer.sources = saved.sources;
+        let active = sequencer.sources.iter().zip(0..).filter(|(source, _)| source.state == SourceState::Active);
+        sequencer.slowest = active.map(|(source, index)| Reverse((source.newest_us, index))).collect();
+        sequencer.watermark_us = saved.watermark_us;
+        sequencer.newest_us = saved.newest_us;
+        sequencer.tick_us = saved.tick_us;
+        sequencer.ids = Ids {
+            halves: saved.ids.map(|half| half.into_iter().collect()),
+            newest_us: saved.ids_newest_us,
+            began_us: saved.ids_began_us,
+        };
+        // Another plan may count in other buckets; a signal is counted where its bucket began.
+        let width_us = sequencer.waiting.width_us;
+        for (bucket, count) in saved.waiting {
+            let bucket = match saved.waiting_width_us == width_us {
+                true => bucket,
+                false => bucket.saturating_mul(saved.waiting_width_us).div_euclid(width_us),
+            };
+            *sequencer.waiting.buckets.entry(bucket).or_default() += count;
+            sequencer.waiting.total += count;
+        }
+        sequencer.bounds = saved.bounds;
+        sequencer
     }
 
     /// Announces the next source. It holds the watermark back from now on if it is `awaited`, and

@@ -12,6 +12,7 @@ use crate::order::{OrderBuffer, Place, Released};
 use crate::past::{Correction, Past};
 use crate::plan::{Plan, TypePlan};
 use crate::rule::RuleId;
+use crate::saved::Parts;
 use crate::slab::Slab;
 use crate::timers::Timers;
 use crate::trial::{Heard, Offer, Over, Pair, Twin, live};
@@ -39,6 +40,29 @@ pub struct Shard {
     /// Trials that are over, of which signals still wait.
     over: Vec<Over>,
     effects: Effects,
+    changes: Option<Changes>,
+}
+
+/// What has changed since the last checkpoint.
+#[derive(Debug, Default)]
+struct Changes {
+    /// A bit for each place of an entity.
+    changed: Vec<u64>,
+    gone: Vec<(u16, Box<str>)>,
+}
+
+impl Changes {
+    fn note(&mut self, index: u32) {
+        let word = index as usize / 64;
+        if word >= self.changed.len() {
+            self.changed.resize(word + 1, 0);
+        }
+        self.changed[word] |= 1 << (index % 64);
+    }
+
+    fn has(&self, index: u32) -> bool {
+        self.changed.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+    }
 }
 
 /// The end of a trial, as the shards are told.
@@ -203,6 +227,7 @@ impl Shard {
     pub fn withdraw(&mut self, plan: &Plan, withdrawal: &Withdrawal<'_>, retroactive: bool) {
         let of_type: Vec<u32> = self.twins_of(withdrawal.signal_type);
         for index in of_type {
+            self.note_change(index);
             let Some(twin) = self.twins.remove(&index).filter(|_| retroactive) else { continue };
             self.effects.not_taken_back += twin.let_go;
             let entity = &mut self.entities[index];
@@ -230,6 +255,7 @@ impl Shard {
     pub fn end_trial(&mut self, over: Over) {
         for index in self.twins_of(over.signal_type) {
             self.twins.remove(&index);
+            self.note_change(index);
         }
         self.over.push(over);
     }
@@ -254,6 +280,7 @@ impl Shard {
 
     /// Forgets the entity if nothing is known of it, and sees to its timer if something is.
     fn settle(&mut self, types: &[TypePlan], index: u32, key_hash: u64, now_us: i64) {
+        self.note_change(index);
         let entity = &self.entities[index];
         let plan = &types[entity.signal_type as usize];
         if self.twins.contains_key(&index) {
@@ -264,7 +291,10 @@ impl Shard {
             return self.arm(types, index);
         }
         match self.pasts.get(&index).map(|past| past.kept_until_us(plan)).filter(|&until_us| until_us > now_us) {
-            Some(until_us) => self.arm_at(index, until_us),
+            Some(until_us) => {
+                self.entities[index].forget_if_blank();
+                self.arm_at(index, until_us);
+            }
             None => self.forget(key_hash, index),
         }
     }
@@ -289,8 +319,86 @@ impl Shard {
         if let Ok(entry) = self.index.find_entry(key_hash, |&at| at == index) {
             entry.remove();
         }
+        if let Some(changes) = &mut self.changes {
+            let entity = &mut self.entities[index];
+            changes.gone.push((entity.signal_type, std::mem::take(&mut entity.key)));
+        }
         self.entities.remove(index);
         self.pasts.remove(&index);
+    }
+
+    fn note_change(&mut self, index: u32) {
+        if let Some(changes) = &mut self.changes {
+            changes.note(index);
+        }
+    }
+
+    /// From now on it is noted which entities change.
+    pub(crate) fn note_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// Saves the entities that have changed since the last time, and those that `also` wants.
+    pub(crate) fn save(&mut self, also: impl Fn(u64) -> bool, parts: &mut Parts) {
+        let changes = self.changes.as_mut().map(std::mem::take).unwrap_or_default();
+        changes.gone.iter().for_each(|(signal_type, key)| parts.gone(*signal_type, key));
+        for (index, entity) in self.entities.known() {
+            if changes.has(index) || also(key_hash(entity.signal_type, entity.key.as_bytes())) {
+                parts.entity(entity, self.pasts.get(&index), self.twins.get(&index));
+            }
+        }
+    }
+
+    /// Gives every entity to `each`, with its past and its twin.
+    pub(crate) fn each(&self, mut each: impl FnMut(&Entity, Option<&Past>, Option<&Twin>)) {
+        self.entities.known().for_each(|(index, entity)| each(entity, self.pasts.get(&index), self.twins.get(&index)));
+    }
+
+    /// Takes over an entity that was saved, unless a newer state of it is there.
+    pub(crate) fn put(&mut self, entity: Entity, hash: u64, past: Option<Past>, twin: Option<Twin>) {
+        let known = self.entities.len();
+        let index = self.entity(entity.signal_type, &entity.key, hash);
+        if self.entities.len() == known {
+            return;
+        }
+        self.entities[index] = entity;
+        self.pasts.extend(past.map(|past| (index, past)));
+        self.twins.extend(twin.map(|twin| (index, twin)));
+    }
+
+    /// Arms all timers of entities that were saved.
+    pub(crate) fn arm_all(&mut self, types: &[TypePlan]) {
+        let known: Vec<u32> = self.entities.known().map(|(index, _)| index).collect();
+        for index in known {
+            self.arm(types, index);
+            let plan = &types[self.entities[index].signal_type as usize];
+            if let (true, Some(past)) = (self.entities[index].is_blank(), self.pasts.get(&index)) {
+                let until_us = past.kept_until_us(plan);
+                self.arm_at(index, until_us);
+            }
+        }
+    }
+
+    /// What waits for the watermark; see [`OrderBuffer::waiting`].
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&Arc<Block>, u32, u64, Option<i64>, bool)> {
+        self.order.waiting()
+    }
+
+    /// Adds a row that was saved; see [`OrderBuffer::push_saved`].
+    pub(crate) fn push_saved(
+        &mut self,
+        block: &Arc<Block>,
+        index: u32,
+        position: u64,
+        late_at_us: Option<i64>,
+        echo: bool,
+    ) {
+        self.order.push_saved(block, index, position, late_at_us, echo);
+    }
+
+    /// Trials that are over, of which signals may still wait.
+    pub(crate) fn over(&self) -> &[Over] {
+        &self.over
     }
 
     /// Sees to it that the entity is looked at when its next timer is due.

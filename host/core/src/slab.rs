@@ -45,6 +45,13 @@ impl Slab {
         self.len() == 0
     }
 
+    /// All of them, and where they are.
+    pub fn known(&self) -> impl Iterator<Item = (u32, &Entity)> {
+        let mut free = self.free.clone();
+        free.sort_unstable();
+        (0..).zip(self.iter()).filter(move |(index, _)| free.binary_search(index).is_err())
+    }
+
     /// All of them, and the free places.
     pub fn iter(&self) -> impl Iterator<Item = &Entity> {
         self.pages.iter().flatten()

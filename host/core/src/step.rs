@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::block::{Block, NO_TIME, NO_TYPE, Row};
 use crate::columns::outcome;
 use crate::derive::Derive;
@@ -80,27 +82,27 @@ pub type RunShards<'a> = &'a dyn Fn(&mut [Shard], &(dyn Fn(&mut Shard) + Sync));
 
 /// The core and all its state.
 pub struct Core {
-    plan: Arc<Plan>,
-    sources: Vec<Box<str>>,
-    sequencer: Sequencer,
-    shards: Vec<Shard>,
-    gate: Gate,
-    derive: Derive,
-    tables: Tables,
-    ledger: Ledger,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) sources: Vec<Box<str>>,
+    pub(crate) sequencer: Sequencer,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) gate: Gate,
+    pub(crate) derive: Derive,
+    pub(crate) tables: Tables,
+    pub(crate) ledger: Ledger,
     /// Events about single signals, waiting for their place in the total order.
-    waiting: BTreeMap<Place, Event>,
+    pub(crate) waiting: BTreeMap<Place, Event>,
     routed: Vec<Vec<u32>>,
     echoes: Vec<Vec<u32>>,
     /// Late signals that came too late to be taken in.
-    uncorrected: u64,
-    not_taken_back: u64,
+    pub(crate) uncorrected: u64,
+    pub(crate) not_taken_back: u64,
 }
 
 /// Where an event about a single signal stands: at a watermark, before the signals of that time
 /// (late, dead letter without a usable time), or among the signals of its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Place {
     time_us: i64,
     phase: u8,
     rank: u64,

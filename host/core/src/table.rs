@@ -53,6 +53,15 @@ impl Tables {
         self.at(name, time_us)?.get(key, column)
     }
 
+    /// The versions that count, by name: from when on, and the digest of each.
+    pub(crate) fn named(&self) -> Vec<(Box<str>, i64, Box<str>)> {
+        let named = |(name, versions): (&Box<str>, &Vec<(i64, Arc<Table>)>)| {
+            let of = |(from_us, table): &(i64, Arc<Table>)| (name.clone(), *from_us, table.digest.clone());
+            versions.iter().map(of).collect::<Vec<_>>()
+        };
+        self.versions.iter().flat_map(named).collect()
+    }
+
     /// Forgets versions that nothing decided after `before_us` needs.
     pub fn forget(&mut self, before_us: i64) {
         for versions in self.versions.values_mut() {

@@ -8,6 +8,7 @@
 //! tried version had never answered. It costs nothing where they agree, and where the tried version
 //! is withdrawn, it is what its entity becomes; the difference in what was said is corrected.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3;
 
 use crate::block::{Block, Row, Span};
@@ -27,7 +28,7 @@ pub const WHOLE_PPM: u32 = 1_000_000;
 
 /// The record keys that a tried version answers for. One that is in it is in it for every greater
 /// share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cohort {
     /// Tells one trial from another.
     pub salt: u64,
@@ -44,7 +45,7 @@ impl Cohort {
 }
 
 /// Whether two versions of a mapper answered for a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried(u32);
 
 impl Tried {
@@ -77,13 +78,18 @@ impl Tried {
         self.0 & Self::IN_SHARE != 0
     }
 
+    /// The same, with the other answer at `index`.
+    pub(crate) fn moved(self, index: usize) -> Self {
+        Self::differing(self.in_share(), index)
+    }
+
     fn other(self) -> Option<usize> {
         ((self.0 & (Self::IN_SHARE - 1)) as usize).checked_sub(1)
     }
 }
 
 /// The two versions that answered for the rows of a type in one block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// Index of the signal type.
     pub signal_type: u16,
@@ -94,7 +100,7 @@ pub struct Pair {
 }
 
 /// What one version of a mapper says of a signal; the texts are in the block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// As in [`Row`].
     pub outcome: u8,
@@ -196,7 +202,7 @@ pub(crate) struct Offer<'a> {
 }
 
 /// A trial that is over, and signals of it that still wait for the watermark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Over {
     /// Index of the signal type.
     pub signal_type: u16,
@@ -306,7 +312,7 @@ impl<'a> Offer<'a> {
 }
 
 /// An entity as it would be if the tried version had never answered.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Twin {
     pub entity: Entity,
     past: Option<Past>,
@@ -314,7 +320,9 @@ pub(crate) struct Twin {
     said: Vec<Candidate>,
     /// What its entity has said since.
     other_said: Vec<Candidate>,
+    #[serde(with = "crate::ledger::plain")]
     books: Ledger,
+    #[serde(with = "crate::ledger::plain")]
     other_books: Ledger,
     /// How many more observations it has taken in than its entity.
     extra: i64,

@@ -16,6 +16,7 @@ use crate::entity::{Candidate, Effects, Kind, Observation, Standing};
 use crate::event::id_of;
 use crate::rule::Condition;
 use bucket::Bucket;
+use serde::{Deserialize, Serialize};
 use single::Single;
 use sliding::Sliding;
 
@@ -98,11 +99,15 @@ pub struct Owner<'a> {
     pub key: &'a str,
 }
 
+/// A word of the program. By this name, since a reference would be taken for one into what is read.
+type Name = &'static str;
+
 /// What a candidate says of its window, beside what every candidate says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
     /// `session`, `tumbling` or `sliding`.
-    pub shape: &'static str,
+    #[serde(deserialize_with = "shape_name")]
+    pub shape: Name,
     /// When it began.
     pub start_us: i64,
     /// When it ended; unknown to an early result.
@@ -117,11 +122,17 @@ pub struct Counted {
     pub told_early: bool,
 }
 
+fn shape_name<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'static str, D::Error> {
+    let name = <Box<str>>::deserialize(deserializer)?;
+    let known = ["session", "tumbling", "sliding"].into_iter().find(|known| **known == *name);
+    known.ok_or_else(|| serde::de::Error::custom("no such window"))
+}
+
 /// The windows of one entity: nothing while none has an observation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Window(Option<Box<Running>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Running {
     Single(Single),
     Sliding(Sliding),

@@ -13,6 +13,7 @@ use super::told::Told;
 use super::trigger::{REMEMBER_MAX, TriggerPlan};
 use crate::event::{Breaker as Data, Derived, Event, Time, id_of};
 use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
 
 /// `breaker`
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub struct BreakerPlan {
 }
 
 /// What a breaker is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Scope {
     /// All keys of the trigger.
     Trigger,
@@ -59,13 +60,13 @@ pub(super) enum Verdict {
 }
 
 /// The breakers that are not closed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Breakers {
     breakers: BTreeMap<Slot, Breaker>,
     timers: BTreeSet<(i64, u16, Scope)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Breaker {
     opened_us: i64,
     /// When it is half-open.

@@ -16,6 +16,7 @@ use crate::event::{
 use crate::plan::{Mode, Plan, TypePlan};
 use crate::rule::Condition;
 use crate::table::Tables;
+use serde::{Deserialize, Serialize};
 
 /// How many members all open incidents may have together, recovered ones included. At the bound a
 /// new one is not taken in, which is counted.
@@ -49,7 +50,7 @@ type Slot = (u16, Box<str>);
 type Home = (u16, Box<str>, Box<str>);
 
 /// All incidents that are open or may be.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Incidents {
     incidents: BTreeMap<Slot, Incident>,
     /// One entry for each incident that waits for something.
@@ -60,7 +61,7 @@ pub(super) struct Incidents {
     untracked: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Incident {
     id: Box<str>,
     first_us: i64,
@@ -76,11 +77,28 @@ struct Incident {
     severity: u8,
     started_us: i64,
     ended_us: i64,
+    #[serde(with = "counts")]
     counts: IncidentCounts,
     members: BTreeMap<(Box<str>, Box<str>), Member>,
 }
 
-#[derive(Debug, Default)]
+/// As all fields: events leave one out.
+mod counts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::IncidentCounts;
+
+    pub fn serialize<S: Serializer>(counts: &IncidentCounts, serializer: S) -> Result<S::Ok, S::Error> {
+        [counts.now, counts.ever, counts.events, counts.untracked].serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IncidentCounts, D::Error> {
+        let [now, ever, events, untracked] = <[u64; 4]>::deserialize(deserializer)?;
+        Ok(IncidentCounts { now, ever, events, untracked })
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Member {
     joined: u64,
     problem: bool,

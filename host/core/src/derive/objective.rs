@@ -13,6 +13,7 @@ use super::tally::{Count, Tallied};
 use crate::event::{Burn, BurnWindow, Derived, Event, Sli, Time, id_of, severity_name};
 use crate::plan::Plan;
 use crate::table::Tables;
+use serde::{Deserialize, Serialize};
 
 /// How many panes the groups of one objective keep together. At the bound a new group is not told
 /// apart any more but counted in [`OTHER`].
@@ -85,12 +86,12 @@ impl ObjectivePlan {
 }
 
 /// All that was counted.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Objectives {
     objectives: Vec<Objective>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Objective {
     /// Panes that have not ended yet, by pane and part of a key: no more than the entities that
     /// were observed in them.
@@ -127,7 +128,7 @@ impl Objective {
 }
 
 /// The panes of one group that a window may still look at.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Panes {
     /// Panes with observations, each with the sum of all up to it, so that a window is the
     /// difference of two sums.

@@ -2,6 +2,7 @@
 //! nor calls can show in them.
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::objective::ObjectivePlan;
@@ -10,7 +11,7 @@ use crate::plan::TypePlan;
 use crate::rule::Condition;
 
 /// How many observations were good, and how many bad.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Of a healthy state.
     pub good: u64,

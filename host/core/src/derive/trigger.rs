@@ -10,6 +10,7 @@ use super::breaker::{Asked, Breakers, Scope, Verdict};
 use super::told::Told;
 use crate::event::{Cause, Derived, Event, Time, Trigger as Data, id_of, severity_name};
 use crate::plan::Plan;
+use serde::{Deserialize, Serialize};
 
 pub use super::breaker::BreakerPlan;
 
@@ -77,14 +78,14 @@ impl TriggerPlan {
 }
 
 /// All triggers and what they asked for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Triggers {
     fired: BTreeMap<u16, Fired>,
     breakers: Breakers,
 }
 
 /// What one trigger asked for and remembers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Fired {
     /// When, for which key, and the idempotency key; in order of time.
     log: VecDeque<(i64, Box<str>, Box<str>)>,

@@ -5,9 +5,10 @@ use crate::flapping::History;
 use crate::flapping::damping::Merit;
 use crate::plan::{DampingPlan, TypePlan};
 use crate::rule::Condition;
+use serde::{Deserialize, Serialize};
 
 /// What flap detection knows of an entity.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Flap {
     history: History,
     merit: Merit,

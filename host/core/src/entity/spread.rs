@@ -4,12 +4,13 @@
 use super::{Candidate, Effects, Entity, Input, Kind, Observation};
 use crate::plan::TypePlan;
 use crate::rule::Condition;
+use serde::{Deserialize, Serialize};
 
 /// The most sources that can be asked for.
 pub const SPREAD_MAX: usize = 32;
 
 /// The sources that reported the pending state and the announced one, as far as they are counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Spread {
     pending: Vec<u32>,
     announced: Vec<u32>,

@@ -9,6 +9,7 @@
 //! never rises by waiting as long as the half-life is at most [`HALF_LIFE_MAX_US`].
 
 use crate::plan::DampingPlan;
+use serde::{Deserialize, Serialize};
 
 /// The longest half-life, 400 days: two figures a microsecond apart are still in order.
 pub const HALF_LIFE_MAX_US: i64 = 400 * 86_400_000_000;
@@ -30,7 +31,7 @@ static ROOTS: [u64; 64] = {
 };
 
 /// A figure of merit and when it was that.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merit {
     value: u64,
     at_us: i64,

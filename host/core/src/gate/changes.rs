@@ -1,5 +1,7 @@
 //! How often entities changed in the last hour, for suppressors that ask.
 
+use serde::{Deserialize, Serialize};
+
 use std::collections::{BTreeMap, VecDeque};
 
 const HOUR_US: i64 = 3_600_000_000;
@@ -11,7 +13,7 @@ const SAID_MAX: u32 = 255;
 const REMEMBERED_MAX: usize = 1 << 20;
 
 /// The changes of the last hour.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Changes {
     recent: VecDeque<(i64, u16, Box<str>)>,
     counts: BTreeMap<(u16, Box<str>), u32>,

@@ -6,6 +6,7 @@ use crate::columns::{Batch, Blobs, Column, TextColumn, Values, Verdicts, verdict
 use crate::entity::{Candidate, Kind};
 use crate::plan::TypePlan;
 use crate::rule::{Condition, Field, FieldKind, Judge};
+use serde::{Deserialize, Serialize};
 
 /// The fields that depend on what passed the gate before.
 const LIVE: [&str; 3] = ["changes", "parent_open", "siblings_open"];
@@ -32,7 +33,7 @@ impl<'a> Row<'a> {
 }
 
 /// What one verdict says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub verdict: u8,
     pub until_us: i64,

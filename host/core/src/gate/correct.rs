@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::leave::{data, kind_name, source};
@@ -15,7 +16,7 @@ use crate::plan::TypePlan;
 type Owner = (u16, Box<str>);
 
 /// An event, and how often what it says was said anew.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Revision {
     /// Its id; `None` where nothing was said before.
     pub id: Option<String>,
@@ -29,7 +30,7 @@ impl Revision {
 }
 
 /// What became of a candidate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Fate {
     /// It left.
     Left(Revision),
@@ -40,7 +41,7 @@ pub(super) enum Fate {
 }
 
 /// What became of the candidates that a late signal may still change.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Told {
     /// Until when each may be corrected, its mark, and its fate.
     of: BTreeMap<Owner, VecDeque<(i64, u64, Fate)>>,

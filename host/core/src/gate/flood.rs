@@ -8,6 +8,7 @@ use super::{Exit, Gate, Slot, Timer};
 use crate::entity::Candidate;
 use crate::event::{Data, Event, Flood, Time, Withheld, id_of};
 use crate::plan::FloodPlan;
+use serde::{Deserialize, Serialize};
 
 /// How many record keys the end of a flood names.
 pub const FLOOD_KEYS_MAX: usize = 10;
@@ -16,20 +17,20 @@ pub const FLOOD_KEYS_MAX: usize = 10;
 pub(super) type Scope = (u16, Option<u32>);
 
 /// What left in the window of each scope, and the floods that are on.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Floods {
     left: BTreeMap<Scope, Left>,
     on: BTreeMap<Scope, On>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Left {
     window: i64,
     candidates: u32,
 }
 
 /// A flood.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct On {
     /// What is held back, oldest first.
     queue: BTreeSet<(i64, Slot)>,

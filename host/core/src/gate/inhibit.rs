@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Exit, Gate, Slot, is_problem};
 use crate::entity::{Candidate, Kind};
 use crate::plan::{Mode, TypePlan};
+use serde::{Deserialize, Serialize};
 
 /// How far up from a key its ancestors are looked at. The nearest one with an open problem counts.
 pub const ANCESTORS_MAX: usize = 8;
 
 /// What is open. It holds one entry for each problem that stands, so it is bounded as the entities are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Open {
     /// By record key the problems that the outside was told of: whether it is flapping, and of which
     /// type, with the code of the state.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::rule::{Carry, MemoPlan};
+use serde::{Deserialize, Serialize};
 
 /// How many memos a signal type may have, and how many bytes in all. At either bound the one that
 /// was written least recently is forgotten, which is counted.
@@ -16,7 +17,7 @@ struct Bounds {
 }
 
 /// The memos of all signal types.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Memos {
     stores: BTreeMap<u16, Store>,
     /// Those that tried versions have written; an empty one is none, whatever the version in force has.
@@ -25,7 +26,7 @@ pub(super) struct Memos {
 }
 
 /// The memos of one signal type.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Store {
     version: u32,
     /// By record key, with when it was written.

@@ -10,9 +10,10 @@ use crate::columns::{Blobs, Verdicts, verdict};
 use crate::entity::{Because, Candidate, Kind};
 use crate::plan::TypePlan;
 use crate::rule::{Carry, Compared, Condition, RuleId, Turn};
+use serde::{Deserialize, Serialize};
 
 /// What the tried versions have in hand.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Trials {
     /// Problems that are open under the tried version.
     open: BTreeSet<Slot>,

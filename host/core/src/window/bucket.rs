@@ -1,12 +1,13 @@
 //! What is counted of observations that fall together.
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::DISTINCT_MAX;
 use crate::entity::{Input, Observation};
 
 /// What is counted of observations that fall together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Bucket {
     pub inputs: u64,
     pub sources: Distinct,
@@ -49,7 +50,7 @@ impl Bucket {
 }
 
 /// Distinct marks, of which [`DISTINCT_MAX`] are told apart.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Distinct {
     // So few that a search from the start is the fastest.
     marks: Vec<u64>,

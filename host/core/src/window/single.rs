@@ -3,9 +3,10 @@
 use super::Owner;
 use super::bucket::Bucket;
 use crate::entity::{Effects, Observation};
+use serde::{Deserialize, Serialize};
 
 /// The window that is open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Single {
     start_us: i64,
     end_us: i64,

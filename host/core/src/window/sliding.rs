@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use super::bucket::{Bucket, Distinct};
 use super::{Owner, WindowPlan, floor_us};
 use crate::entity::{Effects, Observation};
+use serde::{Deserialize, Serialize};
 
 /// The panes that some window to come still covers, and the run of windows that satisfy the condition.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sliding {
     size_us: i64,
     every_us: i64,
@@ -22,7 +23,7 @@ pub struct Sliding {
     due_us: i64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pane {
     start_us: i64,
     /// Its signals that no run has taken.
@@ -31,7 +32,7 @@ struct Pane {
 }
 
 /// Windows in a row that satisfy the condition: one result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Run {
     /// Of its first window.
     start_us: i64,
