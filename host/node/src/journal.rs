@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use stillhouse_core::Span;
 use stillhouse_core::rule::{Condition, State};
 use stillhouse_core::table::Table;
-use stillhouse_store::{FileStorage, Log};
+use stillhouse_store::log::{FileStorage, Log};
 
 use crate::decode::framing::Chunk;
 

@@ -8,7 +8,9 @@
 
 use std::io;
 
-use crate::storage::Storage;
+pub use self::storage::{FileStorage, MemoryStorage, Storage};
+
+mod storage;
 
 const MAGIC: &[u8; 8] = b"STLHLOG1";
 const HEAD_BYTES: u64 = 12;
@@ -164,7 +166,6 @@ impl<S: Storage> Log<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{FileStorage, MemoryStorage};
 
     fn written(records: &[&[u8]]) -> Vec<u8> {
         let (mut log, cut) = Log::open_to_append(MemoryStorage::default()).unwrap();

@@ -1,0 +1,4 @@
+//! Tests of the store through its front door.
+
+mod basics;
+mod refusals;
