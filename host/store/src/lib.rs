@@ -22,6 +22,7 @@ pub mod log;
 
 mod batch;
 mod block;
+mod check;
 mod codec;
 mod committer;
 mod database;
@@ -33,6 +34,7 @@ mod store;
 
 pub use batch::{BLOCK_BYTES, Batch, BatchError, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 pub use block::BlockInfo;
+pub use check::{DAMAGES_MAX, Damage, MapReport, Place, Report, SequenceReport, check};
 pub use committer::{CommitCounts, CommitError, CommitOptions, Committer, Health};
 pub use error::StoreError;
 pub use read::{Record, Records, Scan};

@@ -78,3 +78,25 @@ fn the_power_is_cut_again_and_again() {
     println!("{cuts} cuts in 2000 seeds, {lost} lost and {kept} kept what was under way; {rate:.0} stores a second");
     assert!(cuts > 5000 && lost > 100 && kept > 100, "{cuts} cuts, {lost} lost, {kept} kept");
 }
+
+#[test]
+fn the_power_is_cut_while_the_file_is_made_shorter() {
+    let states = batches(5, 30);
+    let compacted = |disk: &FaultDisk, cut: Option<u64>| {
+        let mut store = Store::open_on(disk.clone()).unwrap();
+        states.iter().for_each(|state| store.write(&state.batch()).unwrap());
+        let before = disk.operations();
+        if let Some(cut) = cut {
+            disk.cut_power_at(before + cut);
+        }
+        (store.compact(), disk.operations() - before)
+    };
+    let (done, operations) = compacted(&FaultDisk::new(1), None);
+    let (before_bytes, after_bytes) = done.unwrap();
+    assert!(after_bytes < before_bytes && operations > 20, "{before_bytes} to {after_bytes} in {operations}");
+    for cut in 0..operations {
+        let disk = FaultDisk::new(cut);
+        compacted(&disk, Some(cut)).0.unwrap_err();
+        recover(&disk, &states, states.len(), &format!("cut at {cut}"));
+    }
+}

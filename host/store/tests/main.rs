@@ -3,5 +3,8 @@
 mod basics;
 mod committer;
 mod crash;
+mod damage;
+mod disk;
+mod format;
 mod refusals;
 mod scenario;
