@@ -57,7 +57,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// It could not be read or written for another reason.
-    #[error("the store {} cannot be {doing}: {source}; look at that disk and what the system logs of it", path.display())]
+    #[error("the store {} cannot be {doing}: {source}; {}", path.display(), remedy(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -136,6 +136,13 @@ fn newer(came: u64) -> &'static str {
     if came > FORMAT { "use a newer version of the program" } else { "use the version that wrote it to export it" }
 }
 
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "give this user the right to read it",
+        _ => "look at that disk and what the system logs of it",
+    }
+}
+
 impl StoreError {
     /// What an error of the storage means for the store at `path`.
     pub(crate) fn from_io(path: &Path, doing: &'static str, source: io::Error) -> Self {
@@ -163,6 +170,39 @@ impl StoreError {
             redb::Error::PreviousIo | redb::Error::DatabaseClosed => Self::Reopened { path: path.to_owned() },
             redb::Error::Corrupted(what) => Self::Broken { path: path.to_owned(), what },
             other => Self::Broken { path: path.to_owned(), what: other.to_string() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_system_says_what_to_do() {
+        let text = |doing, kind: io::ErrorKind| {
+            StoreError::from_io(Path::new("/data/store"), doing, io::Error::new(kind, "WHY")).to_string()
+        };
+        for (doing, kind, words) in [
+            ("opened", io::ErrorKind::PermissionDenied, "the store /data/store cannot be written: WHY; give this user"),
+            (
+                "written",
+                io::ErrorKind::ReadOnlyFilesystem,
+                "cannot be written: WHY; give this user the right to write it",
+            ),
+            ("read", io::ErrorKind::PermissionDenied, "cannot be read: WHY; give this user the right to read it"),
+            (
+                "written",
+                io::ErrorKind::StorageFull,
+                "no room to write the store /data/store: WHY; make room on that disk",
+            ),
+            ("written", io::ErrorKind::QuotaExceeded, "no room to write"),
+            ("written", io::ErrorKind::Other, "cannot be written: WHY; look at that disk"),
+            ("opened", io::ErrorKind::NotFound, "there is no store at /data/store; check the path"),
+            ("opened", io::ErrorKind::ResourceBusy, "the store /data/store is in use by another process; stop that"),
+            ("opened", io::ErrorKind::IsADirectory, "/data/store is no store: it is a folder; name another file"),
+        ] {
+            assert!(text(doing, kind).contains(words), "{}", text(doing, kind));
         }
     }
 }

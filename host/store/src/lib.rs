@@ -17,21 +17,28 @@
 //! # Ok::<(), stillhouse_store::StoreError>(())
 //! ```
 
+pub mod fault;
 pub mod log;
 
 mod batch;
 mod block;
+mod check;
 mod codec;
+mod committer;
 mod database;
 mod error;
 mod read;
+mod retention;
 mod storage;
 mod store;
 
 pub use batch::{BLOCK_BYTES, Batch, BatchError, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 pub use block::BlockInfo;
+pub use check::{DAMAGES_MAX, Damage, MapReport, Place, Report, SequenceReport, check};
+pub use committer::{CommitCounts, CommitError, CommitOptions, Committer, Health};
 pub use error::StoreError;
 pub use read::{Record, Records, Scan};
+pub use retention::{Retention, trim_to};
 pub use storage::{FileStorage, MemoryStorage, Overlay, Storage};
 pub use store::Store;
 

@@ -63,11 +63,11 @@ impl Iterator for Records<'_> {
                 return None;
             }
             match self.store.block(self.sequence, self.position, self.end) {
-                Ok(OpenBlock { first, raw, mut ranges }) => {
+                Ok(OpenBlock { info, raw, mut ranges }) => {
                     self.block = Arc::new(raw);
                     ranges.reverse();
                     // Records before the first that is wanted.
-                    ranges.truncate(ranges.len() - (self.position - first) as usize);
+                    ranges.truncate(ranges.len() - (self.position - info.first) as usize);
                     self.ranges = ranges;
                 }
                 Err(error) => {
@@ -190,24 +190,29 @@ impl Store {
         })
     }
 
-    /// The block that holds a position.
-    fn block(&self, sequence: Sequence, position: u64, end: u64) -> Result<OpenBlock, StoreError> {
+    /// The block that holds a position. Whatever keeps it from being read, a damage of the database too, is a damage
+    /// of this block, so that what follows can be read.
+    pub(crate) fn block(&self, sequence: Sequence, position: u64, end: u64) -> Result<OpenBlock, StoreError> {
         let first = self.first(sequence);
         if position < first {
             return Err(StoreError::Trimmed { sequence, position, first });
         }
         let fault = |error| StoreError::from_redb(self.path(), "read", error);
-        let result = self.reading(|transaction| {
-            let found = find(transaction, sequence, position, end).map_err(fault)?;
-            let damaged = |what| {
-                let path = self.path().to_owned();
-                StoreError::Damaged { path, what, sequence, position, next: found.next }
-            };
-            let entry = found.entry.clone().map_err(damaged)?;
-            let stored = stored(transaction, sequence, &entry.info).map_err(fault)?;
+        let found = self.reading(|transaction| find(transaction, sequence, position, end).map_err(fault))?;
+        let damaged = |what| {
+            let path = self.path().to_owned();
+            StoreError::Damaged { path, what, sequence, position, next: found.next }
+        };
+        let open = |entry: Entry| {
+            let stored = self.reading(|transaction| stored(transaction, sequence, &entry.info).map_err(fault));
+            let stored = stored.map_err(|error| match error {
+                StoreError::Broken { what, .. } => damaged(what),
+                error => error,
+            })?;
             let (raw, ranges) = entry.open(stored).map_err(damaged)?;
-            Ok(OpenBlock { first: entry.info.first, raw, ranges })
-        });
+            Ok(OpenBlock { info: entry.info, raw, ranges })
+        };
+        let result = found.entry.clone().map_err(damaged).and_then(open);
         if matches!(result, Err(StoreError::Damaged { .. })) {
             // It may have been removed since; whoever does that says so before it ends.
             let first = self.after_writing(|| self.first(sequence));
@@ -220,11 +225,11 @@ impl Store {
 }
 
 /// A block as it is read.
-struct OpenBlock {
-    first: u64,
-    raw: Vec<u8>,
+pub(crate) struct OpenBlock {
+    pub info: BlockInfo,
+    pub raw: Vec<u8>,
     /// Where its records are.
-    ranges: Vec<Range<usize>>,
+    pub ranges: Vec<Range<usize>>,
 }
 
 /// What the index says of a position.
@@ -245,7 +250,13 @@ fn find(transaction: &ReadTransaction, sequence: Sequence, position: u64, end: u
         None => Err("the entry of a block is missing".to_owned()),
     };
     let entry = entry.and_then(|entry| {
-        if entry.info.end() > position { Ok(entry) } else { Err("the entry of a block is missing".to_owned()) }
+        if entry.info.end() <= position {
+            Err("the entry of a block is missing".to_owned())
+        } else if entry.info.end() > next {
+            Err("a block overlaps the next".to_owned())
+        } else {
+            Ok(entry)
+        }
     });
     Ok(Found { entry, next })
 }

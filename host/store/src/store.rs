@@ -100,8 +100,12 @@ impl Store {
             fs::remove_file(&beside).map_err(fault)?;
             return Self::open(path);
         }
-        let store = Self::on(Arc::new(storage), path, false)?;
-        fs::rename(&beside, path).map_err(fault)?;
+        let made = Self::on(Arc::new(storage), path, false);
+        let store = made.and_then(|store| fs::rename(&beside, path).map(|()| store).map_err(fault));
+        if store.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        let store = store?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(fault)?;
         Ok(store)
@@ -192,15 +196,34 @@ impl Store {
         Ok(appended.next().is_some_and(|(sequence, run)| self.next(sequence) == run.end))
     }
 
+    /// How long the file is.
+    ///
+    /// # Errors
+    /// If that cannot be told.
+    pub fn file_bytes(&self) -> Result<u64, StoreError> {
+        self.storage.len().map_err(|error| StoreError::from_io(&self.path, "read", error))
+    }
+
+    /// Lets the database check itself. It may repair what it can, which a store that was opened to be read keeps in
+    /// memory, and it may not be used afterwards.
+    pub(crate) fn check_database(&mut self) -> Result<bool, StoreError> {
+        let path = &self.path;
+        match &mut self.open.get_mut().unwrap_or_else(PoisonError::into_inner).database {
+            Some(database) => {
+                guarded(path, || database.check_integrity().map_err(|error| StoreError::from_redb(path, "read", error)))
+            }
+            None => Err(StoreError::Reopened { path: path.clone() }),
+        }
+    }
+
     /// Makes the file as short as it can be, and tells its length before and after, in bytes.
     ///
     /// # Errors
     /// If something is still being read, or the disk fails.
     pub fn compact(&mut self) -> Result<(u64, u64), StoreError> {
-        let path = &self.path;
-        let length = |storage: &dyn Storage| storage.len().map_err(|error| StoreError::from_io(path, "read", error));
-        let before = length(&*self.storage)?;
+        let before_bytes = self.file_bytes()?;
         self.reopen(&self.writing())?;
+        let path = &self.path;
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
         let result = match &mut open.database {
             Some(database) => guarded(path, || {
@@ -211,7 +234,7 @@ impl Store {
         };
         open.is_stale |= !matches!(result, Ok(()) | Err(StoreError::BeingRead { .. }));
         result?;
-        Ok((before, length(&*self.storage)?))
+        Ok((before_bytes, self.file_bytes()?))
     }
 
     /// Calls once what is being written is written.
@@ -273,13 +296,22 @@ impl Store {
         }
         self.close(&mut open);
         if self.is_read_only {
-            return self.open_over(&mut open).map(|()| open.is_stale = false);
+            self.open_over(&mut open)?;
+        } else {
+            self.open_as(&mut open, self.storage.clone())?;
         }
-        let database = database::open(self.storage.clone(), &self.path)?;
-        let spans = guarded(&self.path, || self.prepare(&database))?;
-        *self.spans.lock().unwrap_or_else(PoisonError::into_inner) = spans;
-        *open = Open { database: Some(database), is_stale: false };
+        open.is_stale = false;
         Ok(())
+    }
+
+    fn open_as(&self, open: &mut Open, storage: Arc<dyn Storage>) -> Result<(), StoreError> {
+        let database = open.database.insert(database::open(storage, &self.path)?);
+        let spans = guarded(&self.path, || self.prepare(database));
+        match spans {
+            Ok(spans) => *self.spans.lock().unwrap_or_else(PoisonError::into_inner) = spans,
+            Err(_) => self.close(open),
+        }
+        spans.map(drop)
     }
 
     /// Closes the database, if it is open. One that failed has nothing to say.
@@ -296,11 +328,7 @@ impl Store {
         let fault = |error| StoreError::from_io(&self.path, "read", error);
         self.close(open);
         let overlay = Overlay::new(self.storage.clone()).map_err(fault)?;
-        let database = database::open(Arc::new(overlay), &self.path)?;
-        let spans = guarded(&self.path, || self.prepare(&database))?;
-        *self.spans.lock().unwrap_or_else(PoisonError::into_inner) = spans;
-        open.database = Some(database);
-        Ok(())
+        self.open_as(open, Arc::new(overlay))
     }
 
     /// Checks the format and tells which positions are kept; makes the tables of a new store.
@@ -387,6 +415,12 @@ impl Store {
         fill().map_err(fault)?;
         transaction.commit().map_err(|error| fault(error.into()))?;
         Ok(spans)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close(&mut self.open.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
