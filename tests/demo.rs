@@ -62,7 +62,7 @@ fn the_same_bytes_again_and_in_any_split() {
     let folder = tempfile::tempdir().expect("a folder");
     let once = distil(&Day::new(1), folder.path(), &OPTIONS);
     let signals = std::fs::read(Files::of(folder.path()).signals).expect("signals");
-    let split = Options { shards: 7, threads: 1, batch_rows: 100, follow: false, log: None };
+    let split = Options { shards: 7, threads: 1, batch_rows: 100, ..OPTIONS };
     let again = distil(&Day::new(1), folder.path(), &split);
     assert!(signals == std::fs::read(Files::of(folder.path()).signals).expect("signals"), "the day differs");
     assert!(once.bytes == again.bytes, "the events differ");

@@ -1,15 +1,33 @@
 //! Runs the program in memory, as its command line would, and reads what leaves.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use serde_json::Value;
 use stillhouse::config::{Config, Overrides};
+use stillhouse::durable::{Policy, Recorded};
 use stillhouse::input::Input;
+use stillhouse::replay::{Range, Replayed};
 use stillhouse::run::{Options, Outcome, Unwatched};
 
 /// As most tests run: two of everything that must not matter.
-pub const OPTIONS: Options = Options { shards: 2, threads: 2, batch_rows: 1024, follow: false, log: None };
+pub const OPTIONS: Options = Options {
+    shards: 2,
+    threads: 2,
+    batch_rows: 1024,
+    follow: false,
+    store: None,
+    policy: Policy::DEFAULT,
+    output: None,
+};
+
+/// Distils the log of a store again.
+pub fn replay(config: &Config, store: &Path, output: &mut dyn Write, options: &Options) -> Result<Replayed> {
+    let recorded = Recorded::open(store)?;
+    let options = Options { store: None, follow: false, ..options.clone() };
+    stillhouse::replay::replay(Some(config), &recorded, Range::default(), output, &options, &mut Unwatched)
+}
 
 /// What left, and what the run came to.
 #[derive(Debug)]

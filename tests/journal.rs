@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use stillhouse::config::{Config, Overrides};
-use stillhouse::run::{Options, Unwatched, replay};
+use stillhouse::run::Options;
 
-use crate::drive::{OPTIONS, drive, example, root};
+use crate::drive::{OPTIONS, drive, example, replay, root};
 
 fn sample(name: &str) -> PathBuf {
     let folder = root().join("examples").join(name);
@@ -16,9 +16,8 @@ fn sample(name: &str) -> PathBuf {
 fn replayed(config: &Config, log: &Path, shards: usize) -> (Vec<u8>, bool) {
     let mut bytes = Vec::new();
     let options = Options { shards, batch_rows: 7, ..OPTIONS };
-    let replayed = replay(config, log, &mut bytes, &options, &mut Unwatched).expect("the log is sound");
+    let replayed = replay(config, log, &mut bytes, &options).expect("the log is sound");
     assert!(replayed.outcome.summary.ledger.balances());
-    assert_eq!(replayed.torn_bytes, 0);
     (bytes, replayed.same_config)
 }
 
@@ -28,7 +27,7 @@ fn replaying_a_log_gives_the_same_bytes() {
     for name in ["kubelet", "kubernetes-events", "web-probes"] {
         let config = example(name, &[]);
         let log = folder.path().join(name);
-        let ran = drive(&config, &[sample(name)], &Options { log: Some(log.clone()), ..OPTIONS });
+        let ran = drive(&config, &[sample(name)], &Options { store: Some(log.clone()), ..OPTIONS });
         for shards in [1, 3] {
             assert_eq!(replayed(&config, &log, shards), (ran.bytes.clone(), true), "{name}");
         }
@@ -43,9 +42,9 @@ fn another_mapper_than_that_of_the_log_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
     let config = example("kubelet", &[]);
-    drive(&config, &[sample("kubelet")], &Options { log: Some(log.clone()), ..OPTIONS });
+    drive(&config, &[sample("kubelet")], &Options { store: Some(log.clone()), ..OPTIONS });
     let others = |config: &Config| {
-        let replayed = replay(config, &log, &mut Vec::new(), &OPTIONS, &mut Unwatched);
+        let replayed = replay(config, &log, &mut Vec::new(), &OPTIONS);
         replayed.expect("the log is sound").other_mappers
     };
     assert_eq!(others(&config), [""; 0]);
@@ -58,19 +57,19 @@ fn another_mapper_than_that_of_the_log_is_told() {
 }
 
 #[test]
-fn a_log_is_written_once_and_a_damaged_one_is_refused() {
+fn a_second_run_on_a_store_goes_on_where_the_first_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let config = example("kubelet", &[]);
-    let log = folder.path().join("log");
-    let options = Options { log: Some(log.clone()), ..OPTIONS };
-    drive(&config, &[sample("kubelet")], &options);
-    let again = crate::drive::try_drive(&config, &[sample("kubelet")], &options).unwrap_err();
-    assert!(format!("{again:#}").contains("is there already"), "{again:#}");
-    let mut bytes = std::fs::read(&log).unwrap();
-    bytes[20] ^= 1;
-    std::fs::write(&log, bytes).unwrap();
-    let refused = replay(&config, &log, &mut Vec::new(), &OPTIONS, &mut Unwatched).unwrap_err();
-    assert!(format!("{refused:#}").contains("damaged"), "{refused:#}");
+    let whole = std::fs::read_to_string(sample("kubelet")).unwrap();
+    let input = folder.path().join("kubelet_probe.log");
+    let once = drive(&config, std::slice::from_ref(&sample("kubelet")), &OPTIONS);
+    let options = Options { store: Some(folder.path().join("store")), ..OPTIONS };
+    std::fs::write(&input, &whole).unwrap();
+    let first = drive(&config, std::slice::from_ref(&input), &options);
+    assert_eq!(first.lines().count(), once.lines().count());
+    let second = drive(&config, std::slice::from_ref(&input), &options);
+    assert_eq!(second.bytes, b"", "nothing is new");
+    assert_eq!(second.outcome.summary.ledger, first.outcome.summary.ledger, "the books go on");
 }
 
 /// One source speaks once and never again; another goes on for an hour, in many chunks, and at the

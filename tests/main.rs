@@ -36,6 +36,7 @@ mod hostile;
 mod hostile_load;
 mod inputs;
 mod journal;
+mod kills;
 mod leaps;
 mod level;
 mod load;

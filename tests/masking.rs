@@ -6,6 +6,7 @@ use stillhouse::config::{Config, Overrides};
 use stillhouse::decode::framing::{Chunk, Framer, Framing, RECORD_BYTES_MAX};
 use stillhouse::mask::{Masks, WITHHELD};
 use stillhouse::run::Options;
+use stillhouse_store::{Map, Sequence, Store};
 
 use crate::cli::stillhouse;
 use crate::drive::{OPTIONS, Ran, drive, text};
@@ -147,11 +148,24 @@ fn written(folder: &Path, toml: &str, input: &[u8]) -> (Ran, Vec<u8>) {
     let (file, log): (PathBuf, PathBuf) = (folder.join("input"), folder.join("log"));
     std::fs::write(&file, input).unwrap();
     let _ = std::fs::remove_file(&log);
-    let ran = drive(&config(toml), &[file], &Options { log: Some(log.clone()), ..OPTIONS });
-    let mut all = std::fs::read(log).unwrap();
+    let ran = drive(&config(toml), &[file], &Options { store: Some(log.clone()), ..OPTIONS });
+    let mut all = kept(&log);
     all.extend_from_slice(&ran.bytes);
     all.extend_from_slice(ran.outcome.summary.to_string().as_bytes());
     (ran, all)
+}
+
+/// All that a store holds, as it was before it was compressed.
+fn kept(store: &Path) -> Vec<u8> {
+    let store = Store::open_to_read(store).unwrap();
+    let mut all = Vec::new();
+    for sequence in Sequence::ALL {
+        store.read(sequence, 0).unwrap().for_each(|record| all.extend_from_slice(record.unwrap().bytes()));
+    }
+    for map in Map::ALL {
+        store.scan(map, &[], None).unwrap().for_each(|pair| all.extend(pair.unwrap().1));
+    }
+    all
 }
 
 fn found(all: &[u8]) -> Vec<&'static str> {
@@ -268,7 +282,7 @@ fn the_salt_is_taken_from_the_environment_and_is_not_written() {
     std::fs::write(path("in"), [json(1), json(2), json(3)].join("\n")).unwrap();
     let run = |salt: Option<&str>, log: &str| {
         let mut command = stillhouse();
-        command.current_dir(folder.path()).args(["run", "-q", "-c", "x.toml", "-i", "in", "--log", log]);
+        command.current_dir(folder.path()).args(["run", "-q", "-c", "x.toml", "-i", "in", "--store", log]);
         command.env_remove("STILLHOUSE_TEST_SALT").envs(salt.map(|salt| ("STILLHOUSE_TEST_SALT", salt)));
         command.output().unwrap()
     };
@@ -277,13 +291,13 @@ fn the_salt_is_taken_from_the_environment_and_is_not_written() {
     assert!(String::from_utf8_lossy(&without.stderr).contains("`STILLHOUSE_TEST_SALT`, which is not set"));
     let salted = run(Some("a long and secret salt"), "b");
     assert!(salted.status.success());
-    let log = std::fs::read(path("b")).unwrap();
+    let log = kept(&path("b"));
     for bytes in [&log, &salted.stdout] {
         let text = String::from_utf8_lossy(bytes);
         assert!(!text.contains("secret salt") && !text.contains("alice") && text.contains("[email:"), "{text}");
     }
     let replayed =
-        stillhouse().current_dir(folder.path()).args(["replay", "-c", "x.toml", "--log", "b"]).output().unwrap();
+        stillhouse().current_dir(folder.path()).args(["replay", "-c", "x.toml", "--store", "b"]).output().unwrap();
     assert_eq!(replayed.stdout, salted.stdout, "to replay needs no salt");
     assert_ne!(run(Some("another long and secret salt"), "c").stdout, salted.stdout);
 }

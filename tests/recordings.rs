@@ -299,7 +299,7 @@ fn shards_batches_and_threads_change_nothing() {
     for (name, files) in recordings(&data) {
         let config = example(name, &[]);
         let of = |shards, threads, batch_rows| {
-            drive(&config, &files, &Options { shards, threads, batch_rows, follow: false, log: None }).bytes
+            drive(&config, &files, &Options { shards, threads, batch_rows, ..OPTIONS }).bytes
         };
         let expected = of(1, 1, 1024);
         assert!(!expected.is_empty(), "{name}");

@@ -8,10 +8,10 @@ use serde_json::Value;
 use stillhouse::config::{Config, Overrides};
 use stillhouse::input::Input;
 use stillhouse::rollouts::{Ask, Reply};
-use stillhouse::run::{Options, Outcome, Unwatched, Watch, replay, run};
+use stillhouse::run::{Options, Outcome, Unwatched, Watch, run};
 use stillhouse_rollout::{Command, What};
 
-use crate::drive::{OPTIONS, text};
+use crate::drive::{OPTIONS, replay, text};
 use crate::turncoat::{slot, version};
 
 /// A configuration in `folder` whose rule is there too.
@@ -154,7 +154,7 @@ fn a_fine_version_comes_into_force_and_the_log_says_it_all_again() {
     let file = probes(folder.path(), 60_000, 100);
     let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
     let log = folder.path().join("log");
-    let options = Options { log: Some(log.clone()), ..OPTIONS };
+    let options = Options { store: Some(log.clone()), ..OPTIONS };
     let ran = drive(&config, &file, &mut Script::found(2_000, version("fine.2")), &options);
     assert_eq!(stands(&ran.events), stands(&plain.events), "it says the same");
     let digests: BTreeSet<&str> =
@@ -165,8 +165,8 @@ fn a_fine_version_comes_into_force_and_the_log_says_it_all_again() {
     assert_ne!(last, Some(first), "the new version is in force");
     for shards in [1, 3] {
         let mut bytes = Vec::new();
-        let replayed = replay(&config, &log, &mut bytes, &Options { shards, batch_rows: 7, ..OPTIONS }, &mut Unwatched)
-            .expect("the log is sound");
+        let replayed =
+            replay(&config, &log, &mut bytes, &Options { shards, batch_rows: 7, ..OPTIONS }).expect("the log is sound");
         assert!(bytes == ran.bytes, "a replay takes the same turns");
         assert_eq!(replayed.outcome.summary.ledger, ran.outcome.summary.ledger);
     }
@@ -273,12 +273,12 @@ fn what_is_advanced_by_hand_and_withdrawn_is_undone() {
         }
         script.command(40_000, Command::Rollback { retroactive: None });
         let log = folder.path().join(mode);
-        let options = Options { log: Some(log.clone()), ..OPTIONS };
+        let options = Options { store: Some(log.clone()), ..OPTIONS };
         let ran = drive(&config, &file, &mut script, &options);
         assert!(!ran.of("correction").is_empty(), "{mode}: it had said something: {:?}", history(&ran));
         assert_eq!(stands(&ran.events), stands(&plain.events), "{mode}");
         let mut bytes = Vec::new();
-        replay(&config, &log, &mut bytes, &OPTIONS, &mut Unwatched).expect("the log is sound");
+        replay(&config, &log, &mut bytes, &OPTIONS).expect("the log is sound");
         assert!(bytes == ran.bytes, "{mode}: a replay says the same");
     }
 }

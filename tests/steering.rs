@@ -35,7 +35,7 @@ impl Place {
         assert!(std::process::Command::new("mkfifo").arg(at.join("pipe")).status().expect("mkfifo runs").success());
         let mut run = stillhouse();
         run.args(["run", "--follow", "-c"]).arg(at.join("stillhouse.toml")).arg("-i").arg(at.join("pipe"));
-        run.arg("-o").arg(at.join("events.jsonl")).arg("--log").arg(at.join("log"));
+        run.arg("-o").arg(at.join("events.jsonl")).arg("--store").arg(at.join("store"));
         let child = run.stderr(Stdio::piped()).spawn().expect("it starts");
         Self { folder, child }
     }
@@ -123,8 +123,8 @@ fn a_host_is_steered_from_the_command_line() {
     // What left can be derived again from the log, turns and all.
     let again = place.path("again.jsonl");
     let mut replay = stillhouse();
-    replay.args(["replay", "-q", "-c"]).arg(place.path("stillhouse.toml")).arg("--log");
-    let replayed = replay.arg(place.path("log")).arg("-o").arg(&again).output().expect("it starts");
+    replay.args(["replay", "-q", "-c"]).arg(place.path("stillhouse.toml")).arg("--store");
+    let replayed = replay.arg(place.path("store")).arg("-o").arg(&again).output().expect("it starts");
     assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
     assert!(std::fs::read(again).unwrap() == std::fs::read(place.path("events.jsonl")).unwrap());
 }

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stillhouse::config::{Config, Overrides};
+use stillhouse::durable::Recorded;
 use stillhouse::input::Input;
+use stillhouse::replay::{Range, replay};
 use stillhouse::rollouts::Board;
-use stillhouse::run::{Options, Unwatched, Watch, replay, run};
+use stillhouse::run::{Options, Unwatched, Watch, run};
 use stillhouse_rollout::Decision;
 
 use crate::turncoat::{slot, version};
@@ -90,7 +92,14 @@ pub fn swap(swaps: usize, signals: u64) -> Report {
     let pipe = folder.path().join("signals.jsonl");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
     let log = folder.path().join("log");
-    let options = Options { shards: 2, threads: 2, batch_rows: 1024, follow: true, log: Some(log.clone()) };
+    let options = Options {
+        shards: 2,
+        threads: 2,
+        batch_rows: 1024,
+        follow: true,
+        store: Some(log.clone()),
+        ..Options::default()
+    };
     let board = Arc::new(Mutex::new(None));
     let mut out = Out::default();
     let turns: Arc<Mutex<Vec<(u64, String, Instant)>>> = Arc::default();
@@ -129,8 +138,9 @@ pub fn swap(swaps: usize, signals: u64) -> Report {
     let turns = turns.lock().unwrap();
     check_events(&out.bytes, &turns, signals);
     let mut again = Vec::new();
-    replay(&config, &log, &mut again, &Options { follow: false, log: None, shards: 3, ..options }, &mut Unwatched)
-        .expect("the log is sound");
+    let recorded = Recorded::open(&log).expect("it was written");
+    let options = Options { shards: 3, store: None, follow: false, ..options };
+    replay(None, &recorded, Range::default(), &mut again, &options, &mut Unwatched).expect("the log is sound");
     let lines = |bytes: &[u8]| String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect::<Vec<_>>();
     let differs = lines(&again).into_iter().zip(lines(&out.bytes)).find(|(again, before)| again != before);
     assert!(

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use stillhouse::config::{Config, Overrides};
 use stillhouse::rules::{RuleSet, engine};
-use stillhouse::run::{Options, Unwatched, replay};
+use stillhouse::run::Options;
 use stillhouse::tables;
 
 use crate::cli::{PATIENCE, stillhouse};
-use crate::drive::{OPTIONS, drive, text, try_drive};
+use crate::drive::{OPTIONS, drive, replay, text, try_drive};
 use crate::hostile::rules_folder;
 
 const NODES: &str = "node,service,rack\nn1,cart,7\n42,shop,\n";
@@ -74,8 +74,7 @@ fn signal(id: usize, node: &str, status: &str) -> String {
 fn replayed(config: &Config, log: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let options = Options { shards: 3, ..OPTIONS };
-    let replayed =
-        replay(config, log, &mut bytes, &options, &mut Unwatched).unwrap_or_else(|error| panic!("{error:#}"));
+    let replayed = replay(config, log, &mut bytes, &options).unwrap_or_else(|error| panic!("{error:#}"));
     assert!(replayed.same_config);
     bytes
 }
@@ -115,15 +114,15 @@ fn a_log_holds_the_tables_it_was_made_with() {
     let signals: String = (0..2_000).map(|id| signal(id, &format!("\"m{}\"", id * 50), "down")).collect();
     let config = place.config(TABLES, CLOUD_EVENTS);
     let log = place.path("log");
-    let ran = drive(&config, &[place.write("in", &signals)], &Options { log: Some(log.clone()), ..OPTIONS });
+    let ran = drive(&config, &[place.write("in", &signals)], &Options { store: Some(log.clone()), ..OPTIONS });
     assert_eq!(ran.of_type("state.changed").len(), 2_000);
     place.write("nodes.csv", "node,service,rack\nn1,another,1\n");
     assert_eq!(replayed(&config, &log), ran.bytes, "the file has changed");
     let without = place.path("without");
     let plain = place.toml("", CLOUD_EVENTS).replace("\"enriched\"", "\"status\"");
     let plain = Config::parse(Path::new("x.toml"), plain, &Overrides::default()).unwrap();
-    drive(&plain, &[place.path("in")], &Options { log: Some(without.clone()), ..OPTIONS });
-    let refused = replay(&config, &without, &mut Vec::new(), &OPTIONS, &mut Unwatched).unwrap_err();
+    drive(&plain, &[place.path("in")], &Options { store: Some(without.clone()), ..OPTIONS });
+    let refused = replay(&config, &without, &mut Vec::new(), &OPTIONS).unwrap_err();
     assert!(format!("{refused:#}").contains("does not hold the table `nodes`"), "{refused:#}");
     std::fs::remove_file(place.path("nodes.csv")).unwrap();
     std::fs::remove_file(place.path("owners.jsonl")).unwrap();
@@ -185,7 +184,7 @@ fn a_table_that_changes_while_inputs_are_followed_becomes_part_of_the_log() {
     let mut child = stillhouse()
         .args(["run", "--follow", "-c"])
         .arg(&config)
-        .arg("--log")
+        .arg("--store")
         .arg(&log)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

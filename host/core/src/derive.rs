@@ -142,6 +142,11 @@ impl Derive {
         out.append(&mut requests);
     }
 
+    /// When the oldest incident began that is not resolved.
+    pub fn needed_us(&self) -> Option<i64> {
+        self.incidents.oldest_us()
+    }
+
     /// How often an entity could not become a member of an incident because there were too many.
     pub fn untracked(&self) -> u64 {
         self.incidents.untracked()

@@ -30,7 +30,7 @@ pub struct Field {
 }
 
 /// What it means for an entity to be in a state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Condition {
     /// As it should be; entering it waits for the hold-open.
     Healthy,
@@ -41,7 +41,7 @@ pub enum Condition {
 }
 
 /// A canonical state; its code is its index in the declaration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// The name that events show.
     pub name: String,

@@ -313,6 +313,13 @@ impl Sequencer {
         }
     }
 
+    /// All that came was let out, and more comes.
+    pub fn go_on(&mut self) {
+        if self.newest_us != i64::MIN {
+            self.pass(self.newest_us.saturating_add(1));
+        }
+    }
+
     fn pass(&mut self, to_us: i64) {
         if to_us > self.watermark_us {
             self.watermark_us = to_us;

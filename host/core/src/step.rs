@@ -45,6 +45,8 @@ pub enum Entry {
     ReadTo(i64),
     /// The input has ended: what waits for order is processed; what is open stays open.
     End,
+    /// The input goes on after all: what was processed at its end is past.
+    GoesOn,
 }
 
 /// How the versions of a rule change.
@@ -173,6 +175,7 @@ impl Core {
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
+                Entry::GoesOn => self.sequencer.go_on(),
                 Entry::Rules(_) => {}
                 Entry::End => ended = true,
             }
@@ -405,6 +408,11 @@ impl Core {
     /// How many entities would be other ones without the versions that are tried.
     pub fn twins(&self) -> usize {
         self.shards.iter().map(Shard::twins).sum()
+    }
+
+    /// When the oldest incident began that is open; `None` if none is.
+    pub fn needed_us(&self) -> Option<i64> {
+        self.derive.needed_us()
     }
 
     /// How many entities are known.

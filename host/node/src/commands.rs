@@ -5,10 +5,12 @@ mod check;
 mod control;
 mod demo;
 mod output;
+mod replay;
 mod rule;
 mod rules;
 mod run;
 mod score;
+mod store;
 mod tune;
 
 use std::io::{IsTerminal, Write};
@@ -44,9 +46,12 @@ enum Command {
         kubectl get events -A -o json --watch | stillhouse run --follow -c k8s.toml\n  \
         stillhouse run -c net.toml --input leaf1.log --input leaf2.log.gz | jq .data.to.state")]
     Run(Run),
-    /// Distil a log that `run --log` wrote again: the same bytes, or with another configuration what
-    /// it would have said.
-    Replay(Replay),
+    /// Distil the log of a store again: the same bytes, or with another configuration what it would have said.
+    #[command(after_help = replay::HELP)]
+    Replay(replay::Arguments),
+    /// Check a store, or make it smaller.
+    #[command(after_help = store::HELP)]
+    Store(store::Arguments),
     /// Check a configuration and its rules, and say what they would do.
     Check(Check),
     /// Distil a made-up day of trouble with known truth, and show raw beside distilled.
@@ -102,9 +107,10 @@ pub struct Run {
     /// Read on until stopped: files that grow, and a pipe. Time passes while nothing comes.
     #[arg(short, long)]
     follow: bool,
-    /// Write the log of the run to this file, so that it can be replayed.
-    #[arg(long, value_name = "PATH")]
-    log: Option<PathBuf>,
+    /// Keep everything in this file: a run that was stopped or killed goes on with the same command, and what
+    /// it said can be replayed and explained.
+    #[arg(short, long, value_name = "FILE")]
+    store: Option<PathBuf>,
     /// The year of event times that have none, instead of the configuration's.
     #[arg(long, value_name = "YEAR")]
     year: Option<i16>,
@@ -115,26 +121,6 @@ pub struct Run {
     #[arg(long, value_name = "N", default_value_t = BATCH_ROWS as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
     /// No progress and no summary on standard error.
-    #[arg(short, long)]
-    quiet: bool,
-}
-
-/// What `replay` takes.
-#[derive(Args, Debug)]
-pub struct Replay {
-    /// The configuration.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-    /// The log.
-    #[arg(long, value_name = "PATH")]
-    log: PathBuf,
-    /// Where events go; `-` for standard output.
-    #[arg(short, long, value_name = "PATH", default_value = "-")]
-    output: String,
-    /// The year of event times that have none, instead of the configuration's.
-    #[arg(long, value_name = "YEAR")]
-    year: Option<i16>,
-    /// No summary on standard error.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -265,7 +251,8 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
     stillhouse::rules::compile_apart(["compile-rule"]);
     match arguments.command {
         Command::Run(run) => run::carry_out(&run),
-        Command::Replay(replay) => run::replay(&replay),
+        Command::Store(arguments) => store::carry_out(&arguments),
+        Command::Replay(replay) => replay::carry_out(&replay),
         Command::Check(check) => check::carry_out(&check),
         Command::Demo(demo) => demo::carry_out(&demo),
         Command::Score(score) => score::carry_out(&score),

@@ -105,6 +105,7 @@ pub struct Config {
     /// SHA-256 of the file and what the command line overrides, in hexadecimal.
     pub digest: String,
     text: String,
+    overrides: Overrides,
 }
 
 /// A checked `[signal.TYPE]`.
@@ -130,6 +131,14 @@ pub struct RuleRef {
     pub settings: BTreeMap<String, String>,
     /// Where the configuration names it.
     pub span: Range<usize>,
+}
+
+impl RuleRef {
+    /// Whether it names a rule of this name.
+    pub fn is_called(&self, name: &str) -> bool {
+        // A path names whatever is there.
+        self.name == name || self.name.ends_with(".wasm")
+    }
 }
 
 /// What the command line overrides.
@@ -176,6 +185,34 @@ impl Config {
         };
         let checked = Self::check(path, &text, file, overrides);
         checked.map_err(|refusal| located(path, &text, refusal)).map(|config| Self { text, ..config })
+    }
+
+    /// As a store keeps it: path, text, and the year that the command line gave.
+    pub fn recorded(&self) -> Vec<u8> {
+        let kept = (self.path.display().to_string(), &self.text, self.overrides.year);
+        postcard::to_allocvec(&kept).expect("a configuration is plain data")
+    }
+
+    /// The same with its signal types in the order of a state, those that are new after them: the state names
+    /// them by number.
+    ///
+    /// # Errors
+    /// If one is missing.
+    pub fn in_order_of(&self, saved: &crate::rollouts::Saved) -> anyhow::Result<Self> {
+        let mut config = Self::parse(&self.path, self.text.clone(), &self.overrides)?;
+        for of_type in &saved.types {
+            if !config.signals.iter().any(|signal| signal.name == of_type.signal) {
+                anyhow::bail!(
+                    "{}: there is no `[signal.\"{}\"]`, and the store has state of it; leave it in (without an input \
+                     it receives nothing), or begin a new store",
+                    self.path.display(),
+                    of_type.signal
+                );
+            }
+        }
+        let place = |signal: &SignalConfig| saved.types.iter().position(|of_type| of_type.signal == signal.name);
+        config.signals.sort_by_key(|signal| place(signal).unwrap_or(usize::MAX));
+        Ok(config)
     }
 
     /// The error for a refusal that was found after loading.
@@ -230,6 +267,7 @@ impl Config {
             trust: trust::check(file.rules.trust)?,
             digest: hex(&digest.finalize()),
             text: String::new(),
+            overrides: overrides.clone(),
         })
     }
 }

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use flate2::read::MultiGzDecoder;
 use notify::Watcher;
+use serde::{Deserialize, Serialize};
 use stillhouse_core::table::Table;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::decode::framing::{CHUNK_BYTES, Chunk, Framer, Framing};
+use crate::decode::framing::{CHUNK_BYTES, Chunk, Framer, Framing, Place};
 
 /// How many chunks of an input wait at most.
 const CHUNKS_WAITING_MAX: usize = 16;
@@ -67,15 +69,55 @@ impl Input {
     }
 }
 
+/// How much of the beginning of a file tells it from another.
+const HEAD_BYTES: usize = 1024;
+
+/// The beginning of a file, by which it is known again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    bytes: u32,
+    hash: u64,
+}
+
+impl Head {
+    fn of(bytes: &[u8]) -> Self {
+        let bytes = &bytes[..bytes.len().min(HEAD_BYTES)];
+        Self { bytes: bytes.len() as u32, hash: xxh3_64(bytes) }
+    }
+
+    /// Whether a file begins with it. It is read from its beginning, and left where it was.
+    fn begins(self, file: &File) -> io::Result<bool> {
+        let mut head = Vec::new();
+        let mut file = file;
+        io::Seek::rewind(&mut file)?;
+        file.take(u64::from(self.bytes)).read_to_end(&mut head)?;
+        io::Seek::rewind(&mut file)?;
+        Ok(Self::of(&head) == self)
+    }
+}
+
+/// Where an input is to be read on that can be asked again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// How far it was read.
+    pub place: Place,
+    /// Of which file.
+    pub head: Head,
+}
+
 /// What a reader hands on.
 #[derive(Debug)]
 pub enum Piece {
+    /// What an input begins with, before its first records.
+    Began(usize, Head),
     /// Whole records of an input.
     Chunk(usize, Chunk),
     /// An input has ended; broken off if there is a reason.
     Ended(usize, Option<String>),
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
+    /// Something is committed.
+    Commit,
     /// A new version of a table.
     Table(Arc<Table>),
     /// A new version of a table that cannot be used, and why.
@@ -93,6 +135,8 @@ pub struct Reading {
     pub follow: bool,
     /// Bytes read so far, of files as they lie on disk.
     pub read_bytes: Arc<AtomicU64>,
+    /// How far it was read in another run.
+    pub from: Option<Position>,
 }
 
 /// Opens an input and reads it on a thread of the runtime. `None` as `to` makes a channel of its own.
@@ -132,8 +176,8 @@ pub fn open(
                 return Ok(from);
             }
             if reading.follow {
-                let path = path.clone();
-                runtime.spawn_blocking(move || follow(index, &path, file, framing, &counted, &to));
+                let (path, at) = (path.clone(), reading.from);
+                runtime.spawn_blocking(move || follow(index, &path, file, framing, at, &counted, &to));
                 return Ok(from);
             }
             let file = Counting { file, counted };
@@ -141,8 +185,30 @@ pub fn open(
         }
     };
     let eager = *input == Input::Stdin;
-    runtime.spawn_blocking(move || read(index, source, framing, eager, &to));
+    let at = reading.from.filter(|_| !eager);
+    runtime.spawn_blocking(move || match at {
+        Some(at) => read_on(index, source, framing, at, &to),
+        None => read(index, source, framing, eager, &to),
+    });
     Ok(from)
+}
+
+/// Reads on where another run has been, if it is the same file.
+fn read_on(index: usize, mut source: Box<dyn Read + Send>, framing: Framing, at: Position, to: &Sender<Piece>) {
+    let mut head = Vec::new();
+    let looked = source.by_ref().take(u64::from(at.head.bytes)).read_to_end(&mut head);
+    let is_same = looked.is_ok() && Head::of(&head) == at.head;
+    let mut source = io::Read::chain(io::Cursor::new(head), source);
+    if !is_same {
+        tracing::warn!(index, "the input is another one than was read before: it is read from its beginning");
+        return read(index, source, framing, false, to);
+    }
+    let (framer, from) = Framer::resume(framing, at.place);
+    // What cannot be sought is read and let go.
+    match io::copy(&mut source.by_ref().take(from), &mut io::sink()) {
+        Ok(_) => read_with(index, source, framer, false, to),
+        Err(error) => drop(to.blocking_send(Piece::Ended(index, Some(format!("the input broke off: {error}"))))),
+    }
 }
 
 /// Sends wall-clock time every second, and the wish to stop.
@@ -193,6 +259,24 @@ impl Read for Counting {
 /// Reads to the end. An `eager` reader hands on what it has whenever no more is there at once.
 fn read(index: usize, mut source: impl Read, framing: Framing, eager: bool, to: &Sender<Piece>) {
     let mut framer = Framer::new(framing);
+    let filled = match fill(&mut source, framer.buffer()) {
+        // It is tried again, and says then what is wrong.
+        Err(_) | Ok(0) => None,
+        Ok(length) => Some(length),
+    };
+    if let Some(length) = filled {
+        let head = Head::of(framer.buffer());
+        let sent = to.blocking_send(Piece::Began(index, head));
+        let chunk = framer.chunk(eager && length < CHUNK_BYTES, false);
+        let chunk = chunk.map_or(Ok(()), |chunk| to.blocking_send(Piece::Chunk(index, chunk)));
+        if sent.is_err() || chunk.is_err() {
+            return;
+        }
+    }
+    read_with(index, source, framer, eager, to);
+}
+
+fn read_with(index: usize, mut source: impl Read, mut framer: Framer, eager: bool, to: &Sender<Piece>) {
     let broken = loop {
         match fill(&mut source, framer.buffer()) {
             Ok(0) => break None,
@@ -230,7 +314,15 @@ fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
 }
 
 /// Reads a file and goes on when it grows. A file that was cut or replaced is read from its start.
-fn follow(index: usize, path: &Path, mut file: File, framing: Framing, counted: &AtomicU64, to: &Sender<Piece>) {
+fn follow(
+    index: usize,
+    path: &Path,
+    mut file: File,
+    framing: Framing,
+    from: Option<Position>,
+    counted: &AtomicU64,
+    to: &Sender<Piece>,
+) {
     let (changed, changes) = std::sync::mpsc::channel();
     // Without notifications the file is looked at again and again, which only is slower.
     let mut watcher = notify::recommended_watcher(move |event| drop(changed.send(event))).ok();
@@ -241,6 +333,19 @@ fn follow(index: usize, path: &Path, mut file: File, framing: Framing, counted: 
     }
     let mut framer = Framer::new(framing);
     let mut at = 0_u64;
+    if let Some(from) = from {
+        let (resumed, offset) = Framer::resume(framing, from.place);
+        let length = file.metadata().map_or(0, |meta| meta.len());
+        framer = resumed;
+        if from.head.begins(&file).unwrap_or(false) && length >= offset {
+            at = offset;
+            // Where it cannot be sought, the next read says why.
+            let _ = io::Seek::seek(&mut file, io::SeekFrom::Start(offset));
+        } else {
+            framer.begin_again(framing);
+        }
+    }
+    let mut is_new = from.is_none() || at == 0;
     loop {
         match fill(&mut file, framer.buffer()) {
             Ok(0) => {
@@ -252,11 +357,25 @@ fn follow(index: usize, path: &Path, mut file: File, framing: Framing, counted: 
                 if let Some(opened) = replaced(path, &file, at) {
                     file = opened;
                     at = 0;
+                    // What was not ended is a record all the same.
+                    if let Some(chunk) = framer.chunk(true, true)
+                        && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+                    {
+                        return;
+                    }
+                    framer.begin_again(framing);
+                    is_new = true;
                 }
             }
             Ok(length) => {
                 at += length as u64;
                 counted.fetch_add(length as u64, Ordering::Relaxed);
+                if std::mem::take(&mut is_new) {
+                    let head = Head::of(framer.buffer());
+                    if to.blocking_send(Piece::Began(index, head)).is_err() {
+                        return;
+                    }
+                }
                 if let Some(chunk) = framer.chunk(length < CHUNK_BYTES, false)
                     && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
                 {

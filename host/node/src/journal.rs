@@ -1,24 +1,28 @@
-//! The log of a run as a file: all that the driver was given, in order. Replaying it with the same
-//! configuration and rules gives the same bytes, whatever the clock said in between.
+//! The entries of the log: all that the driver was given, in order. Replaying them gives the same bytes,
+//! whatever the clock said in between.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::Span;
 use stillhouse_core::rule::{Condition, State};
 use stillhouse_core::table::Table;
-use stillhouse_store::log::{FileStorage, Log};
 
 use crate::decode::framing::Chunk;
 
 /// One thing that the driver was given.
 #[derive(Debug, Deserialize, Serialize)]
 pub enum Given {
-    /// The configuration: its digest. Always the first.
+    /// The configuration from here on: its digest. The first entry is one.
     Config(String),
-    /// The next input: its name, and the name of its source.
-    Input(String, String),
+    /// The next input.
+    Input {
+        /// Its name, which configurations match.
+        name: String,
+        /// The name of its source.
+        source: String,
+        /// Its path, by which it is known again.
+        path: String,
+    },
     /// Whole records of an input.
     Chunk {
         /// Which input, from 0.
@@ -26,6 +30,7 @@ pub enum Given {
         /// The number of the first record.
         first: u64,
         /// The bytes of the records.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
         /// Start and length of each record; `None`: every line is one.
         records: Option<Vec<(u32, u32)>>,
@@ -34,6 +39,10 @@ pub enum Given {
     },
     /// An input has ended.
     Ended(u32),
+    /// An input that had ended goes on.
+    Reopened(u32),
+    /// All inputs have ended: what waits for order is processed.
+    End,
     /// Wall-clock time, in microseconds since 1970.
     Tick(i64),
     /// Rows of a table. A large one takes several entries, one right after the other.
@@ -56,6 +65,7 @@ pub enum Given {
         /// SHA-256 of the file, in hexadecimal.
         digest: String,
         /// The next bytes of it.
+        #[serde(with = "serde_bytes")]
         bytes: Vec<u8>,
         /// Whether these are the last.
         last: bool,
@@ -141,95 +151,32 @@ impl Given {
     }
 
     /// A chunk as an entry.
-    pub fn chunk(input: usize, chunk: &Chunk) -> Self {
+    pub fn chunk(input: usize, chunk: &mut Chunk) -> Self {
         let span = |span: &Span| (span.start, span.len);
         Self::Chunk {
             input: input as u32,
             first: chunk.first,
-            bytes: chunk.bytes.clone(),
+            bytes: std::mem::take(&mut chunk.bytes),
             records: chunk.records.as_ref().map(|records| records.iter().map(span).collect()),
             broken: chunk.broken.clone(),
         }
     }
 }
 
-/// Writes a log.
-pub struct Journal(Log<FileStorage>);
-
-impl Journal {
-    /// Begins a log at `path`, which must not be there or be empty.
+impl Given {
+    /// As a record of the log.
     ///
-    /// # Errors
-    /// If it cannot be made, or holds something already.
-    pub fn create(path: &Path, config_digest: &str) -> Result<Self> {
-        if std::fs::metadata(path).is_ok_and(|meta| meta.len() > 0) {
-            bail!("{}: is there already; a log is written once, so name another file or remove it", path.display());
-        }
-        let storage = FileStorage::open(path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        let (log, _) = Log::open_to_append(storage)?;
-        let mut journal = Self(log);
-        journal.write(&Given::Config(config_digest.to_owned()))?;
-        Ok(journal)
+    /// # Panics
+    /// Never: it is plain data.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("what is given is plain data")
     }
 
-    /// Appends an entry.
+    /// Reads a record of the log.
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn write(&mut self, given: &Given) -> Result<()> {
-        let bytes = postcard::to_allocvec(given).context("an entry of the log cannot be encoded")?;
-        Ok(self.0.append(&bytes)?)
-    }
-
-    /// Returns once all entries would survive a loss of power.
-    ///
-    /// # Errors
-    /// If that cannot be promised.
-    pub fn sync(&mut self) -> Result<()> {
-        Ok(self.0.sync()?)
-    }
-}
-
-/// Reads a log from its beginning.
-pub struct Recorded {
-    log: Log<FileStorage>,
-    /// Digest of the configuration that it was written with.
-    pub config_digest: String,
-}
-
-impl Recorded {
-    /// Opens the log at `path`.
-    ///
-    /// # Errors
-    /// If it cannot be read or is no log.
-    pub fn open(path: &Path) -> Result<Self> {
-        let refused = || format!("{}: cannot be replayed", path.display());
-        let storage = FileStorage::open_to_read(path).with_context(refused)?;
-        let mut recorded = Self { log: Log::open(storage).with_context(refused)?, config_digest: String::new() };
-        match recorded.next().with_context(refused)? {
-            Some(Given::Config(digest)) => recorded.config_digest = digest,
-            _ => bail!("{}: cannot be replayed: it does not begin with a configuration", path.display()),
-        }
-        Ok(recorded)
-    }
-
-    /// How many bytes of a torn entry follow the last whole one.
-    ///
-    /// # Errors
-    /// If they cannot be read.
-    pub fn torn_bytes(&mut self) -> Result<u64> {
-        Ok(self.log.rest_bytes()?)
-    }
-
-    /// The next entry; `None` at the end.
-    ///
-    /// # Errors
-    /// If it is damaged.
-    #[allow(clippy::should_implement_trait)]
-    pub fn next(&mut self) -> Result<Option<Given>> {
-        match self.log.next()? {
-            None => Ok(None),
-            Some(bytes) => Ok(Some(postcard::from_bytes(&bytes).context("an entry of the log is not understood")?)),
-        }
+    /// If it is none.
+    pub fn decode(record: &[u8]) -> Result<Self> {
+        postcard::from_bytes(record).context("an entry of the log is not understood")
     }
 }

@@ -7,13 +7,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use anyhow::Context;
 use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use serde::{Deserialize, Serialize};
 use stillhouse_core::block::NO_TIME;
 use stillhouse_core::leap::Leaps;
+use stillhouse_core::plan::TypePlan;
 use stillhouse_core::rule::Judge;
 use stillhouse_core::sequencer::Bounds;
 use stillhouse_core::table::Table;
-use stillhouse_core::{Block, Change, Core, Entry, Event, Ledger, Plan, Row};
+use stillhouse_core::{Block, Change, Checkpoint, Core, Entry, Event, Ledger, Plan, Row, Slice};
 use stillhouse_rollout::Evidence;
 
 use crate::decode::framing::Chunk;
@@ -45,6 +48,9 @@ pub type Recent = VecDeque<(usize, u64, Arc<Block>)>;
 
 /// Signals in, events out.
 pub struct Pipeline<'a> {
+    /// As the configuration begins with it.
+    plan: Plan,
+    shards: usize,
     core: Core,
     judge: Box<dyn Judge + Send + 'a>,
     pool: rayon::ThreadPool,
@@ -62,6 +68,25 @@ pub struct Pipeline<'a> {
     compared: Vec<Compared>,
     recent: Option<Recent>,
     recent_bytes: usize,
+}
+
+/// What a checkpoint holds of a pipeline, beside the state of the core.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Saved {
+    inputs: Vec<SavedInput>,
+    sources: Vec<(usize, String, u32)>,
+    /// Digests of the tables in force.
+    tables: Vec<String>,
+    position: u64,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedInput {
+    newest_us: i64,
+    leaps: Leaps,
+    source: Option<u32>,
+    named: Vec<u32>,
+    ended: bool,
 }
 
 struct InputState {
@@ -88,6 +113,8 @@ impl<'a> Pipeline<'a> {
             .expect("threads can be started");
         Self {
             leap_max_us: plan.order.leap_max_us,
+            plan: plan.clone(),
+            shards,
             core: Core::new(Arc::new(plan), shards),
             judge,
             pool,
@@ -101,6 +128,87 @@ impl<'a> Pipeline<'a> {
             recent: None,
             recent_bytes: 0,
         }
+    }
+
+    /// The state of the core and of what stands before it, once all that waits is taken in.
+    pub fn save(&mut self, slice: Slice, out: &mut Vec<Event>) -> (Saved, Checkpoint) {
+        if self.is_waiting() {
+            self.round(Vec::new(), out);
+        }
+        let of = |input: &InputState| SavedInput {
+            newest_us: input.newest_us,
+            leaps: input.leaps,
+            source: input.source,
+            named: input.named.clone(),
+            ended: input.ended,
+        };
+        let saved = Saved {
+            inputs: self.inputs.iter().map(of).collect(),
+            sources: self.sources.iter().map(|((input, name), number)| (*input, name.clone(), *number)).collect(),
+            tables: self.tables.values().map(|table| table.digest.to_string()).collect(),
+            position: self.position,
+        };
+        (saved, self.core.save(slice))
+    }
+
+    /// Notes from now on what [`Slice::Changed`] needs.
+    pub fn note_changes(&mut self) {
+        self.core.note_changes();
+    }
+
+    /// Goes on where another pipeline was saved. `decoders` are those of its inputs, `types` the plans of
+    /// the signal types as they were then.
+    ///
+    /// # Errors
+    /// If the state does not fit the plan, or a table is missing.
+    pub fn restore(
+        &mut self,
+        saved: Saved,
+        types: Vec<TypePlan>,
+        decoders: Vec<Decoder>,
+        checkpoints: impl IntoIterator<Item = Checkpoint>,
+        tables: &mut dyn FnMut(&str) -> Option<Arc<Table>>,
+    ) -> anyhow::Result<()> {
+        let mut plan = self.plan.clone();
+        plan.types = types;
+        self.core = Core::restore(Arc::new(plan), self.shards, checkpoints, tables)?;
+        for digest in saved.tables {
+            let table = tables(&digest).with_context(|| format!("the table of digest {digest} is not there"))?;
+            self.tables.insert(table.name.clone(), table);
+        }
+        for (mut decoder, input) in decoders.into_iter().zip(saved.inputs) {
+            self.tables.values().for_each(|table| decoder.set_table(table));
+            let SavedInput { newest_us, leaps, source, named, ended } = input;
+            self.inputs.push(InputState { decoder: Arc::new(decoder), newest_us, leaps, source, named, ended });
+        }
+        self.sources = saved.sources.into_iter().map(|(input, name, number)| ((input, name), number)).collect();
+        self.position = saved.position;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// A hash of the state of the core, once all that waits is taken in.
+    pub fn state_hash(&mut self, out: &mut Vec<Event>) -> u128 {
+        if self.is_waiting() {
+            self.round(Vec::new(), out);
+        }
+        self.core.state_hash()
+    }
+
+    /// When that began which is open at the outside; `None` if nothing is.
+    pub fn needed_us(&self) -> Option<i64> {
+        self.core.needed_us()
+    }
+
+    /// Whether an input has ended.
+    pub fn has_ended(&self, input: usize) -> bool {
+        self.inputs.get(input).is_some_and(|input| input.ended)
+    }
+
+    /// An input that had ended goes on: it holds the watermark back from its next signal on.
+    pub fn reopen_input(&mut self, input: usize) {
+        self.inputs[input].ended = false;
+        self.waiting.push(Entry::GoesOn);
     }
 
     /// Adds an input. It holds the watermark back until it ends, or until its signals have named
@@ -254,6 +362,11 @@ impl<'a> Pipeline<'a> {
     /// The versions of a rule change, for all chunks of the next rounds.
     pub fn change(&mut self, change: Change) {
         self.waiting.push(Entry::Rules(change));
+    }
+
+    /// The suppressors, where what the core knows of them does not change.
+    pub fn judge(&mut self) -> &mut dyn Judge {
+        &mut *self.judge
     }
 
     /// The workers, one for each thread.

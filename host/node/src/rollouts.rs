@@ -6,6 +6,7 @@
 
 mod ask;
 mod board;
+mod saved;
 mod stage;
 mod turns;
 
@@ -21,6 +22,7 @@ use stillhouse_rules::{Kind, Rule, RuleEngine};
 
 pub use ask::{Ask, Reply, Tell};
 pub use board::{Board, Differs, Told};
+pub use saved::Saved;
 pub use stage::{Brought, Offer, Outcome, Staged};
 
 use crate::config::Config;
@@ -206,6 +208,16 @@ impl<'a> Rollouts<'a> {
             self.offer(staged, pipeline, log)?;
         }
         Ok(())
+    }
+
+    /// The versions in force, each as the configuration names it and by its digest.
+    pub fn in_force(&self) -> BTreeMap<String, String> {
+        let slots = (0..self.types.len()).flat_map(|index| [(index, SlotKind::Mapper), (index, SlotKind::Suppressor)]);
+        let known = slots.filter_map(|(index, kind)| {
+            let named = self.named_rule(index, kind)?;
+            Some((named.name.clone(), self.current(index, kind)?.id().digest.clone()))
+        });
+        known.collect()
     }
 
     /// Whether a version is tried.
@@ -548,7 +560,7 @@ fn at(pipeline: &Pipeline<'_>) -> At {
     At { position: pipeline.signals(), time_us: pipeline.watermark_us() }
 }
 
-fn slot_kind(kind: Kind) -> SlotKind {
+pub(crate) fn slot_kind(kind: Kind) -> SlotKind {
     match kind {
         Kind::Mapper => SlotKind::Mapper,
         Kind::Suppressor => SlotKind::Suppressor,

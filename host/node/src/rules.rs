@@ -22,6 +22,9 @@ use crate::map::{Map, Worker};
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
+/// The files of the versions that a store has in force, by index of the signal type and kind.
+pub type RuleFiles = Vec<((usize, Kind), Vec<u8>)>;
+
 /// The rules of a configuration, loaded and proved.
 #[derive(Debug)]
 pub struct RuleSet {
@@ -87,9 +90,25 @@ impl RuleSet {
     /// # Errors
     /// If a rule is not there, is refused, or is of the other kind; with the line that names it.
     pub fn load(config: &Config, engine: &RuleEngine) -> Result<Self, ConfigError> {
+        Self::load_with(config, engine, &RuleFiles::default())
+    }
+
+    /// As [`RuleSet::load`], with the files that a store has in the place of those that are found.
+    ///
+    /// # Errors
+    /// As [`RuleSet::load`].
+    pub fn load_with(config: &Config, engine: &RuleEngine, recorded: &RuleFiles) -> Result<Self, ConfigError> {
         let mut types = Vec::new();
-        for signal in &config.signals {
-            let load = |rule: &RuleRef, kind| load(rule, kind, config, engine).map(|loaded| (loaded, rule.clone()));
+        for (index, signal) in config.signals.iter().enumerate() {
+            let load = |rule: &RuleRef, kind| {
+                let loaded = match recorded.iter().find(|((at, of), _)| (*at, *of) == (index, kind)) {
+                    Some((_, file)) => engine.load(file).map_err(|error| {
+                        config.error(refuse(rule.span.clone(), format!("rule `{}` of the store: {error}", rule.name)))
+                    })?,
+                    None => load(rule, kind, config, engine)?,
+                };
+                Ok((loaded, rule.clone()))
+            };
             let mapper = load(&signal.mapper, Kind::Mapper)?;
             pin::check_states(signal, mapper.0.schema(), mapper.0.states()).map_err(|refusal| config.error(refusal))?;
             let suppressor = signal.suppressor.as_ref().map(|rule| load(rule, Kind::Suppressor)).transpose();

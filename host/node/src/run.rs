@@ -1,7 +1,9 @@
 //! Runs a configuration over inputs.
 
+mod going_on;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -10,25 +12,25 @@ use anyhow::{Context, Result, bail};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
-use stillhouse_rules::schema::compatible;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Config, InputConfig};
 use crate::control;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
+use crate::durable::{Durable, Kept, Policy, Recorded};
 use crate::input::{Input, Piece, Reading, open, tell_time};
-use crate::journal::{Given, Journal, Mapper, Recorded};
+use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
 use crate::pipeline::{Pipeline, ROUND_CHUNKS};
-use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts};
+use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts, Saved};
 use crate::rules::watch::{self, Watching};
 use crate::rules::{self, RuleSet};
 use crate::summary::{Summary, Tally};
 use crate::tables;
 
 /// How to run; none of it changes what leaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Into how many shards the entities are divided.
     pub shards: usize,
@@ -38,8 +40,26 @@ pub struct Options {
     pub batch_rows: usize,
     /// Read on when files grow, until stopped.
     pub follow: bool,
-    /// Where the log is written, so that the run can be replayed.
-    pub log: Option<PathBuf>,
+    /// The store, from which a run goes on where another stopped.
+    pub store: Option<PathBuf>,
+    /// When it commits and keeps its state.
+    pub policy: Policy,
+    /// The file that the output of the run is appended to, if it is one.
+    pub output: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            threads: 1,
+            batch_rows: crate::map::BATCH_ROWS,
+            follow: false,
+            store: None,
+            policy: Policy::default(),
+            output: None,
+        }
+    }
 }
 
 /// What a run tells while it goes on.
@@ -77,10 +97,11 @@ pub struct Outcome {
     pub board: Arc<Board>,
 }
 
-/// Reads `inputs` as `config` says and writes one event a line to `output`.
+/// Reads `inputs` as `config` says and writes one event a line to `output`. With a store it goes on where
+/// the last run on it stopped.
 ///
 /// # Errors
-/// If a rule is refused, an input cannot be opened, or the output cannot be written.
+/// If a rule is refused, an input cannot be opened, or the output or the store cannot be written.
 pub fn run(
     config: &Config,
     inputs: &[Input],
@@ -88,135 +109,64 @@ pub fn run(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
+    let durable = match &options.store {
+        Some(path) => Some(Durable::open(path, options.policy.clone(), options.output.as_deref())?),
+        None => None,
+    };
+    let goes_on = durable.as_ref().filter(|durable| !durable.is_new());
+    let kept = match goes_on {
+        Some(durable) => Some(last_checkpoint(durable)?),
+        None => None,
+    };
+    let ordered = kept.as_ref().map(|kept| config.in_order_of(&kept.state.rollouts)).transpose()?;
+    let config = ordered.as_ref().unwrap_or(config);
     let loading = if options.follow { Loading::Beside } else { Loading::AtOnce };
-    let mut run = Run::new(config, options, loading, output, watch)?;
+    let recorded = durable.as_ref().map(|durable| Recorded { store: Arc::clone(durable.store()) });
+    let from = recorded.as_ref().zip(kept.as_ref()).map(|(recorded, kept)| (recorded, &kept.state.rollouts));
+    let mut run = Run::new(config, from, options, loading, output, watch)?;
     run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
+    run.durable = durable;
     let tables = tables::load(config, &run.fields)?;
-    if let Some(path) = &options.log {
-        run.journal = Some(Journal::create(path, &config.digest)?);
+    match (kept, &recorded) {
+        (Some(kept), Some(recorded)) => run.go_on(kept, recorded, tables)?,
+        _ => run.start(tables)?,
     }
-    for mapper in std::mem::take(&mut run.mappers) {
-        run.log(|| Given::Mapper(mapper))?;
+    run.name_inputs(inputs)?;
+    if run.is_new {
+        run.begin()?;
     }
-    for table in tables {
-        run.table(table)?;
-    }
-    for input in inputs {
-        let name = input.name();
-        // Two files of one name are two sources.
-        let same = inputs.iter().filter(|other| other.name() == name).count() > 1;
-        let source = input_config(config, &name)?.source.clone();
-        let source = source.unwrap_or_else(|| if same { input.path() } else { name.clone() });
-        run.add_input(config, name, &source)?;
-    }
-    run.begin()?;
+    run.checkpoint()?;
+    run.commit()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     if options.follow {
-        run.follow(config, inputs, runtime.handle())?;
+        run.follow(inputs, runtime.handle())?;
     } else {
-        run.read_all(config, inputs, runtime.handle())?;
+        run.read_all(inputs, runtime.handle())?;
     }
-    let outcome = run.finish()?;
+    let outcome = run.finish(!options.follow || options.store.is_none())?;
     // Readers that still wait for a file or for standard input must not hold the program up.
     runtime.shutdown_background();
     Ok(outcome)
 }
 
-/// What is to be known of a log that was replayed.
-#[derive(Debug)]
-pub struct Replayed {
-    /// What the run came to.
-    pub outcome: Outcome,
-    /// Whether the log was written with this configuration.
-    pub same_config: bool,
-    /// What is other about the mappers than when the log was written, for people.
-    pub other_mappers: Vec<String>,
-    /// Bytes of an entry that was torn at the end of the log.
-    pub torn_bytes: u64,
-}
-
-/// Distils a log again, as `config` says.
-///
-/// # Errors
-/// As [`run`], and if the log cannot be read.
-pub fn replay(
-    config: &Config,
-    log: &Path,
-    output: &mut dyn Write,
-    options: &Options,
-    watch: &mut dyn Watch,
-) -> Result<Replayed> {
-    let mut run = Run::new(config, options, Loading::Recorded, output, watch)?;
-    tables::check_names(config, &run.fields)?;
-    let mut recorded = Recorded::open(log)?;
-    let same_config = recorded.config_digest == config.digest;
-    if !same_config {
-        // What the log holds was masked as its own configuration said.
-        run.masks = Masks::new(config, |name| std::env::var(name).ok())?;
-    }
-    let mut partial: Option<Table> = None;
-    let mut other_mappers = Vec::new();
-    let mut file = Vec::new();
-    while let Some(given) = recorded.next().with_context(|| format!("{}: cannot be replayed further", log.display()))? {
-        match given {
-            Given::Config(_) => {}
-            Given::Mapper(mapper) if same_config => drop(mapper),
-            Given::Mapper(mapper) => other_mappers.extend(other(&mapper, &run.mappers)),
-            Given::Input(name, source) => {
-                if let Some(table) = tables::missing(config, &run.fields, |name| run.pipeline.table(name).is_some()) {
-                    bail!("{}: the log does not hold the table `{table}`; it was written without it", log.display());
-                }
-                run.add_input(config, name, &source)?;
-            }
-            Given::Chunk { input, first, bytes, records, broken } => {
-                let span = |(start, len)| stillhouse_core::Span { start, len };
-                let records = records.map(|records| records.into_iter().map(span).collect());
-                run.round(vec![(input as usize, Chunk { bytes, records, first, broken })])?;
-            }
-            Given::Table { name, digest, columns, rows, last } => {
-                let table = partial.get_or_insert_with(|| Table { name, digest, columns, ..Table::default() });
-                table.rows.extend(rows);
-                if last && let Some(table) = partial.take() {
-                    tables::check_columns(config, &run.fields, &table)?;
-                    run.table(Arc::new(table))?;
-                }
-            }
-            Given::Ended(input) => run.end_input(input as usize, None)?,
-            Given::Tick(now_us) => run.tick(now_us)?,
-            Given::Rule { digest, bytes, last } => {
-                file.extend(bytes);
-                let file = if last { std::mem::take(&mut file) } else { continue };
-                if same_config {
-                    run.rollouts.load(&digest, file)?;
-                }
-            }
-            // Another configuration has its own rules, and takes no turns.
-            Given::Rollout(event) if same_config => run.rollouts.replay(*event, &mut run.pipeline)?,
-            Given::Rollout(_) => {}
-        }
-    }
-    let torn_bytes = recorded.torn_bytes()?;
-    Ok(Replayed { outcome: run.finish()?, same_config, other_mappers, torn_bytes })
-}
-
-/// What is other about a mapper of the log than about the one that is there now.
-fn other(then: &Mapper, now: &[Mapper]) -> Option<String> {
-    let now = now.iter().find(|now| now.signal == then.signal && now.digest != then.digest)?;
-    let compatible = compatible((then.schema, &then.states()), (now.schema, &now.states()));
-    let states = compatible.map_or_else(|reason| format!("; {reason}"), |()| String::new());
-    Some(format!("another version of the mapper of `{}` reads the log{states}", then.signal))
+fn last_checkpoint(durable: &Durable) -> Result<Kept> {
+    let (log, _) = durable.at();
+    Kept::newest(durable.store(), log)?
+        .context("the store has no checkpoint to go on from; `stillhouse store check` says more")
 }
 
 /// So many versions of each rule may have instances at once: in force, tried, last good, next.
 const VERSIONS_ASKED: usize = 4;
 
-fn log_rollout(journal: &mut Option<Journal>, logged: Logged<'_>) -> Result<()> {
-    let Some(journal) = journal else { return Ok(()) };
-    let written = match logged {
-        Logged::File(digest, file) => Given::rule(digest, file).try_for_each(|part| journal.write(&part)),
-        Logged::Event(event) => journal.write(&Given::Rollout(Box::new(event.clone()))),
-    };
-    written.context("the log cannot be written")
+fn log_rollout(durable: &mut Option<Durable>, logged: Logged<'_>) {
+    let Some(durable) = durable else { return };
+    match logged {
+        Logged::File(digest, file) => {
+            durable.keep_file(&format!("rule/{digest}"), file);
+            Given::rule(digest, file).for_each(|part| durable.given(&part));
+        }
+        Logged::Event(event) => durable.given(&Given::Rollout(Box::new(event.clone()))),
+    }
 }
 
 /// The `[[input]]` that reads a file of this name.
@@ -237,7 +187,21 @@ pub fn input_config<'a>(config: &'a Config, name: &str) -> Result<&'a InputConfi
     }
 }
 
-struct Run<'a> {
+pub(crate) struct Run<'a> {
+    config: &'a Config,
+    /// Whether nothing was ever given to it.
+    is_new: bool,
+    /// Whether what it is given is in the log already.
+    replaying: bool,
+    /// Whether versions of rules change as the log says.
+    takes_turns: bool,
+    /// Chunks of the log that make a round.
+    gathered: Vec<(usize, Chunk)>,
+    /// A table, and a file, of which some entries have come.
+    partial: Option<Table>,
+    file: Vec<u8>,
+    /// The path of each input.
+    paths: Vec<String>,
     started: Instant,
     pipeline: Pipeline<'a>,
     rules: RuleSet,
@@ -248,7 +212,7 @@ struct Run<'a> {
     masks: Masks,
     /// By input.
     masked: Vec<Option<InputMask>>,
-    journal: Option<Journal>,
+    durable: Option<Durable>,
     output: &'a mut dyn Write,
     tally: Tally,
     broken: Vec<(String, String)>,
@@ -260,8 +224,10 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(
+    /// `from`: a store, and the versions of rules with which to go on.
+    pub(crate) fn new(
         config: &'a Config,
+        from: Option<(&Recorded, &Saved)>,
         options: &Options,
         loading: Loading,
         output: &'a mut dyn Write,
@@ -271,13 +237,22 @@ impl<'a> Run<'a> {
         let types = config.signals.len();
         let engine = rules::engine((options.threads + 2) * types * VERSIONS_ASKED + 32)
             .context("the rule engine cannot be started")?;
-        let rules = RuleSet::load(config, &engine)?;
+        let recorded = from.map(|(recorded, saved)| going_on::recorded_rules(config, recorded, saved)).transpose()?;
+        let rules = RuleSet::load_with(config, &engine, &recorded.unwrap_or_default())?;
         let workers =
             (0..options.threads).map(|_| rules.worker(config, options.batch_rows)).collect::<Result<_, _>>()?;
         let judge = Box::new(rules.judge(config)?);
         let rollouts = Rollouts::new(config, &rules, engine, judge.bench(), loading)?;
         watch.board(&rollouts.board());
         Ok(Self {
+            config,
+            is_new: true,
+            replaying: false,
+            takes_turns: true,
+            gathered: Vec::new(),
+            partial: None,
+            file: Vec::new(),
+            paths: Vec::new(),
             started,
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
             rollouts,
@@ -286,7 +261,7 @@ impl<'a> Run<'a> {
             mappers: rules.mappers(config),
             masks: Masks::default(),
             masked: Vec::new(),
-            journal: None,
+            durable: None,
             output,
             tally: Tally::default(),
             broken: Vec::new(),
@@ -298,64 +273,101 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// It is given a log, with the versions of rules that the log names, or with its own.
+    pub(crate) fn replays(&mut self, takes_turns: bool) {
+        (self.replaying, self.takes_turns) = (true, takes_turns);
+    }
+
+    /// What the log holds is masked once more.
+    pub(crate) fn set_masks(&mut self, masks: Masks) {
+        (self.masks, self.replaying) = (masks, false);
+    }
+
+    /// The signal types and the fields that are read of them.
+    pub(crate) fn fields(&self) -> &[(String, Vec<stillhouse_core::rule::Field>)] {
+        &self.fields
+    }
+
+    /// The mappers of the configuration.
+    pub(crate) fn mappers(&self) -> &[Mapper] {
+        &self.mappers
+    }
+
+    /// A hash of the state.
+    pub(crate) fn state_hash(&mut self) -> Result<u128> {
+        self.settle()?;
+        let mut events = Vec::new();
+        let hash = self.pipeline.state_hash(&mut events);
+        self.write(events)?;
+        Ok(hash)
+    }
+
+    /// The rules of the configuration are in force, whatever was before.
+    pub(crate) fn begin_with_its_rules(&mut self) -> Result<()> {
+        self.rollouts.begin_anew(&self.rules, &mut self.pipeline, &mut |_| Ok(()))
+    }
+
     /// The registry learns what the configuration begins with.
     fn begin(&mut self) -> Result<()> {
-        self.pipeline.keep_recent();
-        let journal = &mut self.journal;
-        self.rollouts.begin(&self.rules, &mut self.pipeline, &mut |logged| log_rollout(journal, logged))
+        let durable = &mut self.durable;
+        let mut log = |logged: Logged<'_>| {
+            log_rollout(durable, logged);
+            Ok(())
+        };
+        self.rollouts.begin(&self.rules, &mut self.pipeline, &mut log)
     }
 
     /// Takes in what is wanted of the versions of rules, and what was seen of those that are tried.
     fn versions(&mut self, mut asked: Vec<Ask>) -> Result<()> {
         asked.extend(self.watch.asks(self.pipeline.signals()));
-        let journal = &mut self.journal;
-        let mut log = |logged: Logged<'_>| log_rollout(journal, logged);
+        let durable = &mut self.durable;
+        let mut log = |logged: Logged<'_>| {
+            log_rollout(durable, logged);
+            Ok(())
+        };
         self.rollouts.watch(&mut self.pipeline, &mut log)?;
         self.rollouts.ask(asked, &mut self.pipeline, &mut log)
     }
 
     /// Writes to the log what the core is about to be given.
-    fn log(&mut self, given: impl FnOnce() -> Given) -> Result<()> {
-        match &mut self.journal {
-            Some(journal) => journal.write(&given()).context("the log cannot be written"),
-            None => Ok(()),
+    fn log(&mut self, given: impl FnOnce() -> Given) {
+        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
+            durable.given(&given());
         }
     }
 
-    fn add_input(&mut self, config: &Config, name: String, source: &str) -> Result<()> {
-        let input = input_config(config, &name)?;
+    fn add_input(&mut self, name: String, source: &str, path: String) -> Result<()> {
+        let input = input_config(self.config, &name)?;
         let decoder = Decoder::new(input, &name, &self.fields).named(source);
         self.masked.push(self.masks.input(input, &name));
-        self.log(|| Given::Input(name.clone(), source.to_owned()))?;
+        self.log(|| Given::Input { name: name.clone(), source: source.to_owned(), path: path.clone() });
         self.rollouts.add_input(&name, source);
         self.pipeline.add_input(Arc::new(decoder));
         self.names.push(name);
+        self.paths.push(path);
         Ok(())
     }
 
-    fn table(&mut self, table: Arc<Table>) -> Result<()> {
-        if let Some(journal) = &mut self.journal {
-            Given::table(&table).try_for_each(|part| journal.write(&part)).context("the log cannot be written")?;
+    fn table(&mut self, table: Arc<Table>) {
+        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
+            durable.keep_table(&table);
+            Given::table(&table).for_each(|part| durable.given(&part));
         }
         self.pipeline.set_table(table);
-        Ok(())
     }
 
     /// A new version of a table that was found while inputs are followed.
-    fn new_table(&mut self, config: &Config, table: Arc<Table>) -> Result<()> {
+    fn new_table(&mut self, table: Arc<Table>) {
         if self.pipeline.table(&table.name).is_some_and(|known| known.digest == table.digest) {
-            return Ok(());
+            return;
         }
-        match tables::check_columns(config, &self.fields, &table) {
+        match tables::check_columns(self.config, &self.fields, &table) {
             Ok(()) => {
                 tracing::info!(table = %table.name, rows = table.rows.len(), "a new version of the table");
                 self.tally.tables.0 += 1;
-                self.table(table)
+                self.table(table);
             }
-            Err(error) => {
-                self.refuse_table(&error.to_string());
-                Ok(())
-            }
+            Err(error) => self.refuse_table(&error.to_string()),
         }
     }
 
@@ -364,29 +376,34 @@ impl<'a> Run<'a> {
         self.tally.tables.1 += 1;
     }
 
-    fn end_input(&mut self, index: usize, broken: Option<String>) -> Result<()> {
-        self.log(|| Given::Ended(index as u32))?;
+    fn end_input(&mut self, index: usize, broken: Option<String>) {
+        self.log(|| Given::Ended(index as u32));
         self.pipeline.end_input(index);
         self.broken.extend(broken.map(|reason| (self.names[index].clone(), reason)));
-        Ok(())
     }
 
-    fn tick(&mut self, now_us: i64) -> Result<()> {
-        self.log(|| Given::Tick(now_us))?;
+    fn tick(&mut self, now_us: i64) {
+        self.log(|| Given::Tick(now_us));
         self.pipeline.tick(now_us);
-        Ok(())
     }
 
-    /// Ends the log, and tells what the run came to.
-    fn finish(mut self) -> Result<Outcome> {
+    /// Ends the run, and tells what it came to. `ended`: what waits for order is processed, since nothing
+    /// comes any more; otherwise it waits for the next run.
+    pub(crate) fn finish(mut self, ended: bool) -> Result<Outcome> {
         let mut events = Vec::new();
         self.watch.entries(self.pipeline.waiting());
-        self.pipeline.finish(&mut events);
-        self.write(events)?;
-        self.output.flush().context("the output cannot be written")?;
-        if let Some(journal) = &mut self.journal {
-            journal.sync().context("the log cannot be written")?;
+        if ended {
+            self.log(|| Given::End);
+            self.pipeline.finish(&mut events);
+        } else {
+            self.pipeline.round(Vec::new(), &mut events);
         }
+        self.write(events)?;
+        self.checkpoint()?;
+        if let Some(durable) = &mut self.durable {
+            durable.finish(self.output)?;
+        }
+        self.output.flush().context("the output cannot be written")?;
         let summary = Summary {
             ledger: self.pipeline.ledger(),
             tally: self.tally,
@@ -398,16 +415,18 @@ impl<'a> Run<'a> {
     }
 
     /// Reads whatever input is furthest behind, until all have ended.
-    fn read_all(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
-        let mut from: Vec<Option<Receiver<Piece>>> = inputs.iter().map(|_| None).collect();
+    fn read_all(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
+        let mut from: Vec<Option<Receiver<Piece>>> = self.paths.iter().map(|_| None).collect();
+        let by_index: Vec<Option<&Input>> =
+            self.paths.iter().map(|path| inputs.iter().find(|input| input.path() == *path)).collect();
         while let Some(slowest) = self.pipeline.slowest() {
             self.versions(Vec::new())?;
+            let input = by_index[slowest].context("an input that is read is given")?;
             let from = match &mut from[slowest] {
                 Some(from) => from,
-                closed => closed.insert(
-                    self.open(config, slowest, &inputs[slowest], runtime, None, false)?
-                        .context("a channel of its own")?,
-                ),
+                closed => {
+                    closed.insert(self.open(slowest, input, runtime, None, false)?.context("a channel of its own")?)
+                }
             };
             let mut chunks = Vec::new();
             let (mut ended, mut broken) = (false, None);
@@ -421,23 +440,30 @@ impl<'a> Run<'a> {
                         broken = reason;
                         break;
                     }
-                    Some(Piece::Tick(_) | Piece::Table(_) | Piece::TableRefused(_) | Piece::Rules(_) | Piece::Stop) => {
-                    }
+                    Some(Piece::Began(index, head)) => self.began(index, head),
+                    Some(
+                        Piece::Commit
+                        | Piece::Tick(_)
+                        | Piece::Table(_)
+                        | Piece::TableRefused(_)
+                        | Piece::Rules(_)
+                        | Piece::Stop,
+                    ) => {}
                     None => {
                         ended = true;
                         break;
                     }
                 }
                 // What comes from a pipe is not held back to fill a round.
-                if inputs[slowest] == Input::Stdin && from.is_empty() {
+                if *input == Input::Stdin && from.is_empty() {
                     break;
                 }
             }
             self.round(chunks)?;
             if ended {
-                self.end_input(slowest, broken)?;
+                self.end_input(slowest, broken);
             }
-            if inputs[slowest] == Input::Stdin && from.is_empty() {
+            if *input == Input::Stdin && from.is_empty() {
                 self.round(Vec::new())?;
             }
         }
@@ -445,18 +471,23 @@ impl<'a> Run<'a> {
     }
 
     /// Takes pieces as they come, until the user stops or every input has ended.
-    fn follow(&mut self, config: &Config, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
+    fn follow(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
         let (to, mut from) = channel(64);
-        for (index, input) in inputs.iter().enumerate() {
-            self.open(config, index, input, runtime, Some(to.clone()), true)?;
+        for input in inputs {
+            let index = self.paths.iter().position(|path| *path == input.path()).context("an input has a path")?;
+            self.open(index, input, runtime, Some(to.clone()), true)?;
         }
+        let config = self.config;
         let given = config.tables.iter().filter_map(|table| self.pipeline.table(&table.name).cloned()).collect();
         if !config.tables.is_empty() {
             let (watched, given, to): (_, Vec<_>, _) = (config.tables.clone(), given, to.clone());
             runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
         }
-        self.watch_rules(config, &to, runtime);
+        self.watch_rules(&to, runtime);
         let serving = control::serve(config, self.rollouts.board(), &to, runtime)?;
+        if let Some(durable) = &self.durable {
+            durable.wake_with(to.clone());
+        }
         runtime.spawn(tell_time(to));
         let mut open = inputs.len();
         while open > 0 {
@@ -473,12 +504,14 @@ impl<'a> Run<'a> {
                         self.versions(Vec::new())?;
                         self.round(vec![(index, chunk)])?;
                     }
+                    Piece::Began(index, head) => self.began(index, head),
                     Piece::Ended(index, reason) => {
                         open -= 1;
-                        self.end_input(index, reason)?;
+                        self.end_input(index, reason);
                     }
-                    Piece::Tick(now_us) => self.tick(now_us)?,
-                    Piece::Table(table) => self.new_table(config, table)?,
+                    Piece::Tick(now_us) => self.tick(now_us),
+                    Piece::Commit => {}
+                    Piece::Table(table) => self.new_table(table),
                     Piece::TableRefused(reason) => self.refuse_table(&reason),
                     Piece::Rules(ask) => self.versions(vec![*ask])?,
                     Piece::Stop => open = 0,
@@ -487,6 +520,7 @@ impl<'a> Run<'a> {
             if self.pipeline.is_waiting() {
                 self.round(Vec::new())?;
             }
+            self.commit()?;
         }
         if let Some(serving) = serving {
             drop(from);
@@ -496,13 +530,13 @@ impl<'a> Run<'a> {
     }
 
     /// Watches the folder of rules, and is woken when a version has been checked.
-    fn watch_rules(&mut self, config: &Config, to: &Sender<Piece>, runtime: &tokio::runtime::Handle) {
+    fn watch_rules(&mut self, to: &Sender<Piece>, runtime: &tokio::runtime::Handle) {
         let wake = to.clone();
         // Who cannot be woken is awake.
         self.rollouts.wake_with(Arc::new(move || drop(wake.try_send(Piece::Rules(Box::new(Ask::Wake))))));
+        let config = self.config;
         let Some(folder) = config.rules_folder.clone() else { return };
-        let known = self.rules.named(config).map(|(rule, named)| (named.name.clone(), rule.id().digest.clone()));
-        let known = known.collect();
+        let known = self.rollouts.in_force();
         let how = Watching { signed: !config.trust.is_empty(), ..Watching::default() };
         let to = to.clone();
         runtime.spawn_blocking(move || {
@@ -516,15 +550,15 @@ impl<'a> Run<'a> {
 
     fn open(
         &self,
-        config: &Config,
         index: usize,
         input: &Input,
         runtime: &tokio::runtime::Handle,
         to: Option<Sender<Piece>>,
         follow: bool,
     ) -> Result<Option<Receiver<Piece>>> {
-        let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes) };
-        let framing = match input_config(config, &input.name())?.format {
+        let from = self.durable.as_ref().and_then(|durable| durable.position(&input.path()));
+        let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes), from };
+        let framing = match input_config(self.config, &input.name())?.format {
             crate::config::schema::Format::Text => crate::decode::framing::Framing::Lines,
             _ => crate::decode::framing::Framing::Json,
         };
@@ -544,10 +578,14 @@ impl<'a> Run<'a> {
         self.tally.withheld += self.pipeline.on_workers(|| chunks.par_iter_mut().map(mask).sum::<u64>());
     }
 
-    fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
-        self.mask(&mut chunks);
-        for (input, chunk) in &chunks {
-            self.log(|| Given::chunk(*input, chunk))?;
+    pub(crate) fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        if !self.replaying {
+            self.mask(&mut chunks);
+        }
+        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
+            for (input, chunk) in &mut chunks {
+                durable.chunk(*input, &self.paths[*input], chunk);
+            }
         }
         let read = crate::clock::moment();
         let since = std::mem::replace(&mut self.since, vec![read; chunks.len()]);
@@ -557,6 +595,12 @@ impl<'a> Run<'a> {
         self.rollouts.board().balance(self.pipeline.ledger());
         self.write(events)?;
         since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));
+        if self.durable.as_ref().is_some_and(Durable::is_due) {
+            self.checkpoint()?;
+        }
+        if self.durable.as_ref().is_some_and(Durable::is_full) {
+            self.commit()?;
+        }
         self.watch.progress(self.pipeline.signals(), self.read_bytes.load(Ordering::Relaxed));
         Ok(())
     }
@@ -567,10 +611,20 @@ impl<'a> Run<'a> {
             self.tally.event(event);
             event.write_line(&mut self.lines);
         }
+        if let Some(durable) = &mut self.durable {
+            return durable.events(&self.lines);
+        }
         self.output.write_all(&self.lines).context("the output cannot be written")?;
         if !events.is_empty() {
             self.output.flush().context("the output cannot be written")?;
         }
         Ok(())
+    }
+
+    /// Hands over what is to be committed, and lets out what is.
+    fn commit(&mut self) -> Result<()> {
+        let Some(durable) = &mut self.durable else { return Ok(()) };
+        durable.commit()?;
+        durable.let_out(self.output)
     }
 }

@@ -22,6 +22,11 @@ impl Registry {
         Self { policies, ..Self::default() }
     }
 
+    /// Goes on with the slots of a registry that was saved.
+    pub fn going_on(policies: BTreeMap<SlotId, Policy>, slots: impl IntoIterator<Item = (SlotId, Slot)>) -> Self {
+        Self { slots: slots.into_iter().collect(), ..Self::new(policies) }
+    }
+
     /// Takes in what happened, in log order, and says what to do now, in order.
     ///
     /// # Errors

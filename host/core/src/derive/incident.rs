@@ -154,6 +154,11 @@ impl Incidents {
         self.timers.first().map(|(due_us, _)| *due_us)
     }
 
+    /// When the oldest one began.
+    pub fn oldest_us(&self) -> Option<i64> {
+        self.incidents.values().map(|incident| incident.first_us).min()
+    }
+
     /// How often an entity was not taken in because too many were known.
     pub fn untracked(&self) -> u64 {
         self.untracked

@@ -20,7 +20,7 @@ use crate::tune::Past;
 /// # Errors
 /// As [`crate::run::run`].
 pub fn of(config: &Config, signal: usize, fields: &[Field], input: &Input) -> Result<Given> {
-    let options = Options { shards: 1, threads: 1, batch_rows: BATCH_ROWS, follow: false, log: None };
+    let options = Options { shards: 1, threads: 1, batch_rows: BATCH_ROWS, ..Options::default() };
     let past = Past::read(config, std::slice::from_ref(input), &options, &mut Unwatched)?;
     let mut noted = Noted { signal: signal as u16, fields: fields.to_vec(), batches: Vec::new() };
     let mut core = Core::new(Arc::new(past.plan.clone()), 1);

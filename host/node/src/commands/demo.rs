@@ -12,7 +12,6 @@ use stillhouse::demo::day::Day;
 use stillhouse::demo::report::{Paint, Report};
 use stillhouse::demo::truth::Score;
 use stillhouse::input::Input;
-use stillhouse::map::BATCH_ROWS;
 use stillhouse::run::{Options, Outcome, Watch, run};
 
 use super::{Demo, threads};
@@ -51,7 +50,7 @@ fn distil(files: &Files, bar: &ProgressBar) -> Result<Outcome> {
     let inputs = [Input::File(files.signals.clone())];
     let mut output =
         File::create(&files.events).with_context(|| format!("{}: cannot be written", files.events.display()))?;
-    let options = Options { shards: threads(), threads: threads(), batch_rows: BATCH_ROWS, follow: false, log: None };
+    let options = Options { shards: threads(), threads: threads(), ..Options::default() };
     bar.set_message("loading the rules");
     if let Some(bytes) = inputs[0].size_bytes() {
         bar.set_length(bytes);

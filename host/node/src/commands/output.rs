@@ -13,7 +13,14 @@ pub enum Output {
     /// Standard output.
     Stdout(io::StdoutLock<'static>),
     /// A file, once it is open.
-    File(PathBuf, Option<File>),
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// It, once it is open.
+        file: Option<File>,
+        /// Whether what is there stays.
+        append: bool,
+    },
 }
 
 impl Output {
@@ -31,7 +38,7 @@ impl Output {
             Input::File(file) => Some((file.as_path(), "an input")),
             Input::Stdin => None,
         });
-        for (used, what) in inputs.chain([(config, "the configuration")]).chain(log.map(|log| (log, "the log"))) {
+        for (used, what) in inputs.chain([(config, "the configuration")]).chain(log.map(|log| (log, "the store"))) {
             if is_same(used, path) {
                 bail!("{output}: is {what}; writing events to it would destroy it");
             }
@@ -43,14 +50,24 @@ impl Output {
         if path.is_dir() {
             bail!("{output}: is a folder, expected a file");
         }
-        Ok(Self::File(path.to_owned(), None))
+        Ok(Self::File { path: path.to_owned(), file: None, append: false })
+    }
+
+    /// What is there already stays, and events follow it.
+    pub fn append(&mut self) {
+        if let Self::File { append, .. } = self {
+            *append = true;
+        }
     }
 
     fn writer(&mut self) -> io::Result<&mut dyn Write> {
         match self {
             Self::Stdout(stdout) => Ok(stdout),
-            Self::File(_, Some(file)) => Ok(file),
-            Self::File(path, file) => Ok(file.insert(File::create(path)?)),
+            Self::File { file: Some(file), .. } => Ok(file),
+            Self::File { path, file, append: true } => {
+                Ok(file.insert(File::options().append(true).create(true).open(path)?))
+            }
+            Self::File { path, file, append: false } => Ok(file.insert(File::create(path)?)),
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::fs::File;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::config::Config;
+use stillhouse::durable::Policy;
 use stillhouse::input::Input;
-use stillhouse::run::{Options, Unwatched, Watch, run};
+use stillhouse::run::{Options, Watch, run};
 use stillhouse::summary::grouped;
 
 use super::output::Output;
-use super::{Replay, Run, overrides, threads};
+use super::{Run, overrides, threads};
 
 /// Runs a configuration over inputs.
 pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
@@ -40,14 +42,19 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
     if config.control.is_some() && !arguments.follow && !arguments.quiet {
         eprintln!("note: `[control]` is served with --follow only");
     }
-    let log = arguments.log.as_deref();
-    let mut output = Output::new(&arguments.output, &arguments.config, &inputs, log)?;
+    let store = arguments.store.as_deref();
+    let mut output = Output::new(&arguments.output, &arguments.config, &inputs, store)?;
+    if store.is_some() {
+        output.append();
+    }
     let options = Options {
         shards: arguments.shards.map_or_else(threads, usize::from),
         threads: threads(),
         batch_rows: arguments.batch as usize,
         follow: arguments.follow,
-        log: arguments.log.clone(),
+        store: arguments.store.clone(),
+        output: Some(PathBuf::from(&arguments.output)).filter(|_| arguments.output != "-"),
+        policy: Policy::default(),
     };
     let mut progress = Progress::new(&inputs, arguments);
     let outcome = run(&config, &inputs, &mut output, &options, &mut progress)?;
@@ -59,34 +66,6 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
         eprintln!("error: {name}: {reason}; what came before it was distilled");
     }
     Ok(if outcome.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
-}
-
-/// Distils a log again.
-pub fn replay(arguments: &Replay) -> Result<ExitCode> {
-    let config = Config::load(&arguments.config, &overrides(arguments.year))?;
-    File::open(&arguments.log).with_context(|| format!("{}: cannot be opened", arguments.log.display()))?;
-    let mut output = Output::new(&arguments.output, &arguments.config, &[], Some(&arguments.log))?;
-    let options = Options {
-        shards: threads(),
-        threads: threads(),
-        batch_rows: stillhouse::map::BATCH_ROWS,
-        follow: false,
-        log: None,
-    };
-    let replayed = stillhouse::run::replay(&config, &arguments.log, &mut output, &options, &mut Unwatched)?;
-    if !arguments.quiet {
-        eprint!("{}", replayed.outcome.summary);
-    }
-    if replayed.torn_bytes > 0 {
-        eprintln!("note: the log ends within an entry; its last {} bytes were left out", replayed.torn_bytes);
-    }
-    for other in &replayed.other_mappers {
-        eprintln!("note: {other}");
-    }
-    if !replayed.same_config {
-        eprintln!("note: the log was written with another configuration; the events say what this one makes of it");
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A progress bar on a terminal, nothing elsewhere.

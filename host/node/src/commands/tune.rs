@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::config::duration::Duration;
 use stillhouse::config::{Config, did_you_mean, listed};
 use stillhouse::input::Input;
-use stillhouse::map::BATCH_ROWS;
 use stillhouse::run::{Options, Watch};
 use stillhouse::score::truth::Truth;
 use stillhouse::summary::grouped;
@@ -32,7 +31,7 @@ pub fn carry_out(arguments: &Tune) -> Result<ExitCode> {
     }
     let truths = arguments.truth.as_deref().map(Truth::load).transpose()?.unwrap_or_default();
     let inputs: Vec<Input> = arguments.input.iter().map(|input| Input::of(input)).collect();
-    let options = Options { shards: threads(), threads: threads(), batch_rows: BATCH_ROWS, follow: false, log: None };
+    let options = Options { shards: threads(), threads: threads(), ..Options::default() };
     let shown = !arguments.quiet && std::io::stderr().is_terminal();
     let mut reading = Reading(bar(shown, "{spinner} {bytes:>10} read, {msg} signals", 0));
     let past = Past::read(&config, &inputs, &options, &mut reading)?;

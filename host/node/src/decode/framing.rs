@@ -6,6 +6,7 @@
 //! Kubernetes `List`.
 
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use serde::{Deserialize, Serialize};
 
 use stillhouse_core::Span;
 
@@ -29,6 +30,17 @@ pub struct Chunk {
     pub first: u64,
     /// Records that could not be framed, by number: the beginning, and what is wrong.
     pub broken: Vec<(u64, Vec<u8>, String)>,
+    /// From where on the input is read after these records.
+    pub next: Place,
+}
+
+/// How far an input has been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The number of the next record, from 1.
+    pub record: u64,
+    /// Where it begins in the bytes of the input, if reading can begin there.
+    pub offset: Option<u64>,
 }
 
 /// What an input is made of.
@@ -50,6 +62,10 @@ pub struct Framer {
     broken: Vec<(u64, Vec<u8>, String)>,
     /// The rest of a line that is too long is passed over.
     skipping: bool,
+    /// Bytes of the input that were taken out of the buffer.
+    taken_bytes: u64,
+    /// Records before this one were read in another run.
+    from_record: u64,
 }
 
 #[derive(Debug)]
@@ -67,7 +83,25 @@ impl Framer {
             Framing::Lines => Mode::Lines,
             Framing::Json => Mode::Unknown,
         };
-        Self { mode, buffer: Vec::new(), next: 1, broken: Vec::new(), skipping: false }
+        Self { mode, buffer: Vec::new(), next: 1, broken: Vec::new(), skipping: false, taken_bytes: 0, from_record: 1 }
+    }
+
+    /// A framer that goes on at a place where another has been. Tells from which byte on it is to be given
+    /// the input; what it has read already it does not hand on again.
+    pub fn resume(framing: Framing, place: Place) -> (Self, u64) {
+        let mut framer = Self::new(framing);
+        framer.from_record = place.record.max(1);
+        if let Some(offset) = place.offset {
+            (framer.mode, framer.next, framer.taken_bytes) = (Mode::Lines, framer.from_record, offset);
+        }
+        (framer, place.offset.unwrap_or(0))
+    }
+
+    /// The input is another one from now on; its records are counted on.
+    pub fn begin_again(&mut self, framing: Framing) {
+        let next = self.next;
+        *self = Self::new(framing);
+        (self.next, self.from_record) = (next, next);
     }
 
     /// Where the next bytes of the input go: append them.
@@ -90,6 +124,7 @@ impl Framer {
         }
         if self.next == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
             self.buffer.drain(..3);
+            self.taken_bytes += 3;
         }
         if matches!(self.mode, Mode::Unknown) {
             self.mode = match self.look(end) {
@@ -99,10 +134,18 @@ impl Framer {
                 None => return None,
             };
         }
-        let chunk = match &mut self.mode {
+        let had = self.buffer.len();
+        let mut chunk = match &mut self.mode {
             Mode::Documents(_) => self.documents(end),
             _ => self.lines(end),
         };
+        self.taken_bytes += had.saturating_sub(self.buffer.len()) as u64;
+        let is_between_lines = matches!(self.mode, Mode::Lines) && !self.skipping;
+        chunk.next = Place { record: self.next, offset: is_between_lines.then_some(self.taken_bytes) };
+        if self.next <= self.from_record && chunk.first < self.from_record {
+            return None;
+        }
+        chunk.skip_to(self.from_record);
         Some(chunk).filter(|chunk| !chunk.bytes.is_empty() || !chunk.broken.is_empty())
     }
 
@@ -181,7 +224,23 @@ impl Framer {
     fn finish(&mut self, bytes: Vec<u8>, records: Option<Vec<Span>>, count: u64) -> Chunk {
         let first = self.next;
         self.next += count;
-        Chunk { bytes, records, first, broken: std::mem::take(&mut self.broken) }
+        Chunk { bytes, records, first, broken: std::mem::take(&mut self.broken), next: Place::default() }
+    }
+}
+
+impl Chunk {
+    /// Leaves out the records before this one.
+    fn skip_to(&mut self, record: u64) {
+        let Some(over) = record.checked_sub(self.first).filter(|&over| over > 0) else { return };
+        self.broken.retain(|(number, ..)| *number >= record);
+        self.first = record;
+        match &mut self.records {
+            Some(records) => drop(records.drain(..(over as usize).min(records.len()))),
+            None => {
+                let end = memchr_iter(b'\n', &self.bytes).nth(over as usize - 1);
+                self.bytes.drain(..end.map_or(self.bytes.len(), |end| end + 1));
+            }
+        }
     }
 }
 

@@ -132,7 +132,7 @@ impl Site {
             let Some(decoder) = decoders.get(input) else { continue };
             let mut records: Vec<Span> = block.rows.iter().map(|row| row.raw).collect();
             records.dedup();
-            let chunk = Chunk { bytes: block.raw.clone(), records: Some(records), first, broken: Vec::new() };
+            let chunk = Chunk { bytes: block.raw.clone(), records: Some(records), first, ..Chunk::default() };
             for (_, seen, _) in worker.map(decoder, chunk).compared {
                 evidence.add(&seen);
             }

@@ -111,14 +111,14 @@ impl Rollouts<'_> {
         Ok(())
     }
 
-    fn make_ready(&self, index: usize, digest: &str) -> Result<RuleId> {
+    pub(super) fn make_ready(&self, index: usize, digest: &str) -> Result<RuleId> {
         let rule = self.rule(digest)?;
         let named = self.config.signals[index].suppressor.as_ref().context("the type has a suppressor")?;
         self.bench.ready(index as u16, rule.suppressor(&named.settings)?);
         Ok(rule.id().clone())
     }
 
-    fn rule(&self, digest: &str) -> Result<Rule> {
+    pub(super) fn rule(&self, digest: &str) -> Result<Rule> {
         self.rules.get(digest).cloned().with_context(|| format!("the rule {digest} is not loaded"))
     }
 

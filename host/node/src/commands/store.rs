@@ -1,0 +1,78 @@
+//! `stillhouse store`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use stillhouse::durable::Kept;
+use stillhouse::summary::grouped;
+use stillhouse_store::{Sequence, Store, check};
+
+pub const HELP: &str = "\
+Examples:
+  stillhouse store check stillhouse.store
+  stillhouse store compact stillhouse.store
+
+Exit codes: 0 sound, 1 damaged or failed, 2 refused.";
+
+/// What `store` takes.
+#[derive(Args, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read all of a store and tell what is damaged. It is not changed.
+    Check {
+        /// The store.
+        store: PathBuf,
+    },
+    /// Give room back to the disk that a store no longer needs.
+    Compact {
+        /// The store. Nobody else may have it open.
+        store: PathBuf,
+    },
+}
+
+/// Carries out what is wanted.
+pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Check { store } => look(store),
+        Command::Compact { store } => {
+            let (before, after) = Store::open(store)?.compact()?;
+            eprintln!("{}: {} bytes, {} before", store.display(), grouped(after), grouped(before));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn look(path: &Path) -> Result<ExitCode> {
+    let report = check(path, &mut |_, _| {})?;
+    println!("{}: {} bytes, format {}", path.display(), grouped(report.file_bytes), report.format);
+    for of in &report.sequences {
+        println!("{:12} {of:?}", of.sequence.name());
+    }
+    for of in &report.maps {
+        println!("{:12} {of:?}", of.map.name());
+    }
+    for damage in &report.damages {
+        println!("damaged: {damage:?}");
+    }
+    if !report.is_sound() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let store = Store::open_to_read(path)?;
+    let kept = Kept::all(&store)?;
+    match kept.last() {
+        Some(newest) => println!(
+            "a run goes on from position {} of the log, {} entries before its end",
+            grouped(newest.state.log),
+            grouped(store.next(Sequence::Log) - newest.state.log)
+        ),
+        None => println!("no run can go on from it: there is no checkpoint"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

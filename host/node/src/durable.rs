@@ -1,0 +1,283 @@
+//! What a run keeps in its store: what it was given, what left, how far its inputs were read, and from
+//! time to time its state, so that it can go on where it stopped.
+//!
+//! What a round was given and what left with it are committed together, a little later, by a thread of
+//! its own. What leaves is told to nobody before that. A restart goes on from the newest checkpoint with what
+//! the log was given after it; the events that this makes and the store already has are not kept twice.
+
+mod checkpoint;
+mod outlet;
+mod paged;
+mod recorded;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use stillhouse_core::table::Table;
+use stillhouse_store::{Batch, CommitOptions, Committer, Map, Sequence, Store};
+use tokio::sync::mpsc::Sender;
+
+pub use checkpoint::{Kept, State};
+pub use outlet::Outlet;
+pub use paged::Paged;
+pub use recorded::{Entry, Recorded};
+
+use crate::decode::framing::Chunk;
+use crate::input::{Piece, Position};
+use crate::journal::Given;
+
+/// A file is kept in values of so many bytes.
+const PART_BYTES: usize = 8 << 20;
+
+/// When a run commits and keeps its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The longest that something waits to be committed.
+    pub commit_delay: Duration,
+    /// A checkpoint is made after so many bytes of the log, or after as many as the last one had if that is
+    /// more, so that their cost is bounded.
+    pub checkpoint_bytes: u64,
+    /// Of what is no longer needed, so much is kept in time; `None` for no bound.
+    pub keep_us: Option<i64>,
+    /// Of what is no longer needed, so much is kept in bytes; `None` for no bound.
+    pub keep_bytes: Option<u64>,
+}
+
+impl Policy {
+    /// Unless configured.
+    pub const DEFAULT: Self =
+        Self { commit_delay: Duration::from_millis(20), checkpoint_bytes: 64 << 20, keep_us: None, keep_bytes: None };
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What waits to be committed, in bytes; at the bound the sources wait.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// A commit is begun once so much waits, whatever the delay.
+const COMMIT_BYTES: usize = 8 << 20;
+
+/// The store of a run, as it is written.
+pub struct Durable {
+    store: Arc<Store>,
+    committer: Committer,
+    policy: Policy,
+    batch: Batch,
+    /// The position of the next entry of the log.
+    log: u64,
+    /// The position of the next event.
+    events: u64,
+    /// Events that the store had when the run began; those before are made again and not kept twice.
+    known: u64,
+    /// Events that were made again and are other ones than the store has.
+    differing: u64,
+    /// The events that the store has and that are made again, from the newest checkpoint on.
+    again: Option<Paged>,
+    /// The number of the next checkpoint.
+    checkpoint: u64,
+    since_checkpoint_bytes: u64,
+    last_checkpoint_bytes: u64,
+    positions: BTreeMap<String, Position>,
+    outlet: Outlet,
+    wake: Arc<OnceLock<Sender<Piece>>>,
+}
+
+impl Durable {
+    /// Opens the store of a run.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open(path: &Path, policy: Policy, output: Option<&Path>) -> Result<Self> {
+        let store = Arc::new(Store::open(path)?);
+        let options = CommitOptions {
+            delay_max: policy.commit_delay,
+            bytes_max: COMMIT_BYTES,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            ..CommitOptions::default()
+        };
+        let wake: Arc<OnceLock<Sender<Piece>>> = Arc::default();
+        let to_wake = Arc::clone(&wake);
+        let committer = Committer::start(Arc::clone(&store), options, move |_| {
+            // Who cannot be woken is awake.
+            drop(to_wake.get().map(|to| to.try_send(Piece::Commit)));
+        })?;
+        let positions = store.scan(Map::Positions, &[], None)?.map(|pair| {
+            let (path, position) = pair?;
+            let position = postcard::from_bytes(&position).context("a position is not understood")?;
+            Ok((String::from_utf8_lossy(&path).into_owned(), position))
+        });
+        Ok(Self {
+            log: store.next(Sequence::Log),
+            events: store.next(Sequence::Events),
+            known: store.next(Sequence::Events),
+            differing: 0,
+            again: None,
+            checkpoint: 0,
+            since_checkpoint_bytes: 0,
+            last_checkpoint_bytes: 0,
+            positions: positions.collect::<Result<_>>()?,
+            outlet: Outlet::open(&store, output)?,
+            wake,
+            batch: Batch::default(),
+            committer,
+            policy,
+            store,
+        })
+    }
+
+    /// Whether nothing was ever written to it.
+    pub fn is_new(&self) -> bool {
+        self.log == 0
+    }
+
+    /// What is in it.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// How far an input was read, by its path.
+    pub fn position(&self, input: &str) -> Option<Position> {
+        self.positions.get(input).copied()
+    }
+
+    /// Notes what the core is about to be given.
+    pub fn given(&mut self, given: &Given) {
+        let record = given.encode();
+        self.since_checkpoint_bytes += record.len() as u64;
+        self.batch.append(Sequence::Log, self.log, crate::clock::now_us(), &record);
+        self.log += 1;
+    }
+
+    /// Notes a chunk that the core is about to be given, and how far its input is read then.
+    pub fn chunk(&mut self, index: usize, path: &str, chunk: &mut Chunk) {
+        let given = Given::chunk(index, chunk);
+        self.given(&given);
+        if let Given::Chunk { bytes, .. } = given {
+            chunk.bytes = bytes;
+        }
+        let position = self.positions.entry(path.to_owned()).or_default();
+        position.place = chunk.next;
+        let value = postcard::to_allocvec(position).expect("a position is plain data");
+        self.batch.put(Map::Positions, path.as_bytes(), value);
+    }
+
+    /// Notes by what an input is known again.
+    pub fn began(&mut self, path: &str, head: crate::input::Head) {
+        self.positions.entry(path.to_owned()).or_default().head = head;
+    }
+
+    /// Keeps a file that a replay needs.
+    pub fn keep_file(&mut self, key: &str, bytes: &[u8]) {
+        for (part, bytes) in bytes.chunks(PART_BYTES).enumerate() {
+            self.batch.put(Map::Files, format!("{key}/{part:08}").as_bytes(), bytes.to_vec());
+        }
+    }
+
+    /// Keeps a table that a restart needs.
+    pub fn keep_table(&mut self, table: &Table) {
+        let bytes = postcard::to_allocvec(table).expect("a table is plain data");
+        self.keep_file(&format!("table/{}", table.digest), &bytes);
+    }
+
+    /// Notes what left, one event a line.
+    ///
+    /// # Errors
+    /// If an event is made again and is another one than the store has.
+    pub fn events(&mut self, lines: &[u8]) -> Result<()> {
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            self.event(line)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, line: &[u8]) -> Result<()> {
+        let position = self.events;
+        self.events += 1;
+        if position < self.known {
+            return self.compare(position, line);
+        }
+        let record = Entry { log: self.log, line }.encode();
+        self.batch.append(Sequence::Events, position, crate::clock::now_us(), &record);
+        self.outlet.push(line);
+        Ok(())
+    }
+
+    /// An event that was made again must be the one that the store has.
+    fn compare(&mut self, position: u64, line: &[u8]) -> Result<()> {
+        let known = match self.again.as_mut().and_then(Iterator::next) {
+            Some(known) => known?,
+            None => bail!("the event at position {position} is not in the store any more"),
+        };
+        let known = Entry::decode(&known.1)?;
+        if known.line != line {
+            self.differing += 1;
+            tracing::error!(
+                position,
+                was = %String::from_utf8_lossy(known.line),
+                is = %String::from_utf8_lossy(line),
+                "an event that was made again is another one; the one that left stands"
+            );
+        }
+        Ok(())
+    }
+
+    /// Events that were made again at the start and are other ones than left before.
+    pub fn differing(&self) -> u64 {
+        self.differing
+    }
+
+    /// Hands what was noted to the committer. It waits while too much is waiting there.
+    ///
+    /// # Errors
+    /// If the store would not take it, now or later.
+    pub fn commit(&mut self) -> Result<()> {
+        if !self.batch.is_empty() {
+            let ticket = self.committer.submit(std::mem::take(&mut self.batch))?;
+            self.outlet.sealed(ticket);
+        }
+        Ok(())
+    }
+
+    /// Lets out what is committed.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn let_out(&mut self, output: &mut dyn std::io::Write) -> Result<()> {
+        self.outlet.let_out(self.committer.committed(), output, &mut self.batch)
+    }
+
+    /// Returns once all that was noted is committed and let out.
+    ///
+    /// # Errors
+    /// If it cannot be committed or written.
+    pub fn finish(&mut self, output: &mut dyn std::io::Write) -> Result<()> {
+        self.commit()?;
+        self.committer.flush()?;
+        self.let_out(output)?;
+        self.outlet.settle(&mut self.batch)?;
+        self.commit()?;
+        Ok(self.committer.flush()?)
+    }
+
+    /// Whether so much was noted that it is to be handed over.
+    pub fn is_full(&self) -> bool {
+        self.batch.raw_bytes() >= COMMIT_BYTES / 4
+    }
+
+    /// Whoever takes pieces is woken when something is committed.
+    pub fn wake_with(&self, to: Sender<Piece>) {
+        drop(self.wake.set(to));
+    }
+
+    /// The committer, for those who commit beside the run.
+    pub fn committer(&self) -> &Committer {
+        &self.committer
+    }
+}

@@ -1,0 +1,277 @@
+//! How a run begins, goes on where another stopped, and keeps its state.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use stillhouse_core::table::Table;
+use stillhouse_rollout::SlotKind;
+use stillhouse_rules::Kind;
+
+use super::{Run, input_config};
+use crate::config::Config;
+use crate::decode::framing::Chunk;
+use crate::decode::record::Decoder;
+use crate::durable::{Durable, Kept, Recorded, State};
+use crate::input::{Head, Input};
+use crate::journal::Given;
+use crate::pipeline::ROUND_CHUNKS;
+use crate::rollouts::Saved;
+use crate::rules::RuleFiles;
+use crate::tables;
+
+impl Run<'_> {
+    /// Notes the configuration from here on, and the tables.
+    pub(super) fn start(&mut self, tables: Vec<Arc<Table>>) -> Result<()> {
+        self.note_config();
+        for table in tables {
+            self.table(table);
+        }
+        self.pipeline.note_changes();
+        self.pipeline.keep_recent();
+        Ok(())
+    }
+
+    fn note_config(&mut self) {
+        if let Some(durable) = &mut self.durable {
+            durable.keep_file(&format!("config/{}", self.config.digest), &self.config.recorded());
+            durable.given(&Given::Config(self.config.digest.clone()));
+        }
+        for mapper in std::mem::take(&mut self.mappers) {
+            self.log(|| Given::Mapper(mapper));
+        }
+    }
+
+    /// Goes on where another run stopped.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or its state does not fit the configuration.
+    pub(super) fn go_on(&mut self, kept: Kept, recorded: &Recorded, tables: Vec<Arc<Table>>) -> Result<()> {
+        if let Some(durable) = &mut self.durable {
+            durable.go_on(&kept)?;
+        }
+        let from = kept.state.log;
+        let is_same = kept.state.config == self.config.digest;
+        self.restore(kept, recorded)?;
+        self.replaying = true;
+        for entry in recorded.log(from)? {
+            self.given(entry?.1)?;
+        }
+        self.settle()?;
+        self.replaying = false;
+        if !is_same {
+            self.note_config();
+            let durable = &mut self.durable;
+            let mut log = |logged: crate::rollouts::Logged<'_>| {
+                super::log_rollout(durable, logged);
+                Ok(())
+            };
+            self.rollouts.begin_anew(&self.rules, &mut self.pipeline, &mut log)?;
+        }
+        for table in tables {
+            if self.pipeline.table(&table.name).is_none_or(|known| known.digest != table.digest) {
+                self.table(table);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the state of a checkpoint.
+    ///
+    /// # Errors
+    /// If it cannot be read, or does not fit the configuration.
+    pub(crate) fn restore(&mut self, kept: Kept, recorded: &Recorded) -> Result<()> {
+        let core = kept.core(&recorded.store).collect::<Result<Vec<_>>>()?;
+        self.take_over(kept.state, core, recorded)
+    }
+
+    /// As [`Run::restore`], from a state that was read.
+    pub(crate) fn take_over(
+        &mut self,
+        state: State,
+        core: Vec<stillhouse_core::Checkpoint>,
+        recorded: &Recorded,
+    ) -> Result<()> {
+        self.is_new = false;
+        let State { paths, pipeline, rollouts, .. } = state;
+        let plans = self.rollouts.plans(&rollouts)?;
+        let mut decoders = Vec::new();
+        for (name, source) in &rollouts.inputs {
+            let input = input_config(self.config, name)?;
+            decoders.push(Decoder::new(input, name, &self.fields).named(source));
+            self.masked.push(self.masks.input(input, name));
+            self.names.push(name.clone());
+        }
+        self.paths = paths;
+        let mut failed = None;
+        let mut table = |digest: &str| {
+            recorded.table(digest).unwrap_or_else(|error| {
+                failed = Some(error);
+                None
+            })
+        };
+        let restored = self.pipeline.restore(pipeline, plans, decoders, core, &mut table);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        restored.context("the state of the store does not fit")?;
+        self.pipeline.note_changes();
+        self.pipeline.keep_recent();
+        self.rollouts.restore(rollouts, &mut self.pipeline, &mut |digest| recorded.rule(digest))
+    }
+
+    /// Takes in the next entry of a log. Chunks are gathered into rounds; [`Run::settle`] ends the last.
+    ///
+    /// # Errors
+    /// If it cannot be taken in.
+    pub(crate) fn given(&mut self, given: Given) -> Result<()> {
+        if let Given::Chunk { input, first, bytes, records, broken } = given {
+            let span = |(start, len)| stillhouse_core::Span { start, len };
+            let records = records.map(|records| records.into_iter().map(span).collect());
+            let index = input as usize;
+            if index >= self.paths.len() {
+                bail!("a chunk of an input that the log did not name");
+            }
+            self.gathered.push((index, Chunk { bytes, records, first, broken, ..Chunk::default() }));
+            return if self.gathered.len() >= ROUND_CHUNKS { self.settle() } else { Ok(()) };
+        }
+        self.settle()?;
+        match given {
+            Given::Chunk { .. } | Given::Config(_) | Given::Mapper(_) => Ok(()),
+            Given::Input { name, source, path } => {
+                if let Some(table) =
+                    tables::missing(self.config, &self.fields, |name| self.pipeline.table(name).is_some())
+                {
+                    bail!("the log does not hold the table `{table}`; it was written without it");
+                }
+                self.add_input(name, &source, path)
+            }
+            Given::Table { name, digest, columns, rows, last } => {
+                let table = self.partial.get_or_insert_with(|| Table { name, digest, columns, ..Table::default() });
+                table.rows.extend(rows);
+                if last && let Some(table) = self.partial.take() {
+                    tables::check_columns(self.config, &self.fields, &table)?;
+                    self.table(Arc::new(table));
+                }
+                Ok(())
+            }
+            Given::Ended(input) => {
+                self.end_input(input as usize, None);
+                Ok(())
+            }
+            Given::Reopened(input) => {
+                self.pipeline.reopen_input(input as usize);
+                Ok(())
+            }
+            Given::Tick(now_us) => {
+                self.tick(now_us);
+                Ok(())
+            }
+            Given::End => {
+                let mut events = Vec::new();
+                self.pipeline.finish(&mut events);
+                self.write(events)
+            }
+            Given::Rule { digest, bytes, last } => {
+                self.file.extend(bytes);
+                let file = if last { std::mem::take(&mut self.file) } else { return Ok(()) };
+                if self.takes_turns { self.rollouts.load(&digest, file) } else { Ok(()) }
+            }
+            // Another configuration has its own rules, and takes no turns.
+            Given::Rollout(event) if self.takes_turns => self.rollouts.replay(*event, &mut self.pipeline),
+            Given::Rollout(_) => Ok(()),
+        }
+    }
+
+    /// Takes in the chunks that were gathered.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        match std::mem::take(&mut self.gathered) {
+            none if none.is_empty() => Ok(()),
+            chunks => self.round(chunks),
+        }
+    }
+
+    /// Makes the inputs known that are read from now on, each by its path. Those of another run that are not
+    /// read any more have ended.
+    pub(super) fn name_inputs(&mut self, inputs: &[Input]) -> Result<()> {
+        for input in inputs {
+            let name = input.name();
+            let path = input.path();
+            if let Some(index) = self.paths.iter().position(|known| *known == path) {
+                if self.pipeline.has_ended(index) {
+                    self.log(|| Given::Reopened(index as u32));
+                    self.pipeline.reopen_input(index);
+                }
+                continue;
+            }
+            // Two files of one name are two sources.
+            let same = inputs.iter().filter(|other| other.name() == name).count() > 1 || self.names.contains(&name);
+            let source = input_config(self.config, &name)?.source.clone();
+            let source = source.unwrap_or_else(|| if same { path.clone() } else { name.clone() });
+            self.add_input(name, &source, path)?;
+        }
+        for index in 0..self.paths.len() {
+            let is_read = inputs.iter().any(|input| input.path() == self.paths[index]);
+            if !is_read && !self.pipeline.has_ended(index) {
+                self.end_input(index, None);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn began(&mut self, index: usize, head: Head) {
+        if let Some(durable) = &mut self.durable {
+            durable.began(&self.paths[index], head);
+        }
+    }
+
+    /// Keeps the state of the run.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        let Some(slice) = self.durable.as_ref().map(Durable::slice).filter(|_| !self.replaying) else { return Ok(()) };
+        let (mut state, core) = self.save(slice)?;
+        if let Some(durable) = &mut self.durable {
+            (state.log, state.events) = durable.at();
+            durable.checkpoint(&state, core, self.pipeline.needed_us())?;
+        }
+        Ok(())
+    }
+
+    /// The state of the run, once all that waits is taken in. Where it stands in the store is not known here.
+    pub(crate) fn save(&mut self, slice: stillhouse_core::Slice) -> Result<(State, stillhouse_core::Checkpoint)> {
+        self.settle()?;
+        let mut events = Vec::new();
+        let (pipeline, core) = self.pipeline.save(slice, &mut events);
+        self.write(events)?;
+        let state = State {
+            config: self.config.digest.clone(),
+            log: 0,
+            events: 0,
+            watermark_us: self.pipeline.watermark_us(),
+            is_whole: slice == stillhouse_core::Slice::All,
+            paths: self.paths.clone(),
+            pipeline,
+            rollouts: self.rollouts.save(),
+        };
+        Ok((state, core))
+    }
+}
+
+/// The files of the versions that were in force, where the configuration names the same rules still.
+pub(super) fn recorded_rules(config: &Config, recorded: &Recorded, saved: &Saved) -> Result<RuleFiles> {
+    let mut files = RuleFiles::new();
+    for (id, slot) in &saved.slots {
+        let Some(index) = config.signals.iter().position(|signal| signal.name == id.signal) else { continue };
+        let (named, kind) = match id.kind {
+            SlotKind::Mapper => (Some(&config.signals[index].mapper), Kind::Mapper),
+            SlotKind::Suppressor => (config.signals[index].suppressor.as_ref(), Kind::Suppressor),
+        };
+        let Some(stable) = slot.stable.as_ref().filter(|stable| named.is_some_and(|it| it.is_called(&stable.name)))
+        else {
+            continue;
+        };
+        files.extend(recorded.rule(&stable.digest)?.map(|file| ((index, kind), file)));
+    }
+    Ok(files)
+}
