@@ -1,0 +1,19 @@
+//! How distilled events leave: at least once, in order per record key.
+//!
+//! Events wait in an outbox, a dense sequence of positions that somebody else keeps. This crate knows
+//! positions, record keys and the bytes of an event; it knows nothing of the core, of the store, nor of
+//! configuration files.
+//!
+//! What is decided is pure and has time as a parameter: [`policy`] (how often, how long) → [`cursor`]
+//! (what is settled) → [`breaker`] (whether the sink is spoken to at all) → [`delivery`] (what is sent
+//! next).
+
+pub mod breaker;
+pub mod cursor;
+pub mod delivery;
+pub mod policy;
+
+pub use breaker::BreakerState;
+pub use cursor::Cursor;
+pub use delivery::{Dead, Delivery, Next, Outcome, Status};
+pub use policy::Policy;
