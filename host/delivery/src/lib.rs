@@ -6,12 +6,15 @@
 //!
 //! What is decided is pure and has time as a parameter: [`policy`] (how often, how long) → [`cursor`]
 //! (what is settled) → [`breaker`] (whether the sink is spoken to at all) → [`delivery`] (what is sent
-//! next).
+//! next). [`sender`] hands events to sinks, [`courier`] drives the two, [`metrics`] tells of it.
 
 pub mod breaker;
+pub mod courier;
 pub mod cursor;
 pub mod delivery;
+pub mod metrics;
 pub mod policy;
+pub mod sender;
 
 pub use breaker::BreakerState;
 pub use cursor::Cursor;
