@@ -1,6 +1,5 @@
 //! How events are handed to a sink.
 
-mod certificates;
 pub mod file;
 pub mod http;
 pub mod lines;

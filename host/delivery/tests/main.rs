@@ -7,6 +7,7 @@ mod fake_outbox;
 mod fake_sink;
 mod http;
 mod http_tls;
+mod intake;
 mod lines;
 mod model;
 mod model_compared;

@@ -16,9 +16,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::certificates;
 use super::secret::Secret;
 use super::{Ended, Event, Load, Sender, Sent};
+use crate::certificates;
 use crate::delivery::Outcome;
 
 /// Heads of answers are smaller than this; a larger one is a failure.
