@@ -72,7 +72,7 @@ impl Watch {
     }
 }
 
-fn write(store: &Store, signals: &[Vec<u8>], megabytes_max: f64) -> f64 {
+fn write(store: &Store, signals: &[Vec<u8>], megabytes_max: f64, values: usize) -> f64 {
     let mut random = Random(7);
     let (mut megabytes, mut cpu_seal, mut latencies) = (0.0, 0.0, Vec::new());
     let watch = Watch::start();
@@ -90,7 +90,7 @@ fn write(store: &Store, signals: &[Vec<u8>], megabytes_max: f64) -> f64 {
             batch.append(Sequence::Events, first + event, 0, &signals[(at + event as usize * 31) % signals.len()]);
         }
         megabytes += batch.raw_bytes() as f64 / 1e6;
-        for _ in 0..200 {
+        for _ in 0..values {
             let key = random.below(100_000).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
             let value = (0..15).flat_map(|_| random.below(u64::MAX).to_le_bytes()).collect();
             batch.put(Map::Checkpoints, &key, value);
@@ -102,7 +102,7 @@ fn write(store: &Store, signals: &[Vec<u8>], megabytes_max: f64) -> f64 {
         store.write(&batch).expect("it is written");
         latencies.push(begun.elapsed());
     }
-    watch.tell("append, seal and write", megabytes);
+    watch.tell(&format!("write, {values} values each"), megabytes);
     println!("{:32} {:8.2} ms CPU/MB", "  of which to compress", cpu_seal / megabytes);
     latencies.sort();
     let [half, most] = [latencies.len() / 2, latencies.len() * 99 / 100].map(|at| latencies[at].as_secs_f64() * 1e3);
@@ -125,6 +125,7 @@ fn read(store: &Store) {
 fn open_again(path: &Path) {
     let copy = path.with_extension("copy");
     std::fs::copy(path, &copy).expect("it is copied");
+    std::fs::File::open(&copy).and_then(|copy| copy.sync_all()).expect("it is on disk");
     let begun = Instant::now();
     let store = Store::open(&copy).expect("it is opened");
     println!("{:32} {:8.1} ms", "open what was not closed", begun.elapsed().as_secs_f64() * 1e3);
@@ -136,9 +137,11 @@ fn main() {
     let mut random = Random(42);
     let signals: Vec<_> = (0..140_000).map(|second| signal(&mut random, second / 50)).collect();
     let folder = tempfile::tempdir().expect("a folder");
+    let plain = Store::open(&folder.path().join("plain")).expect("it is made");
+    write(&plain, &signals, megabytes, 0);
     let path = folder.path().join("store");
     let mut store = Store::open(&path).expect("it is made");
-    let megabytes = write(&store, &signals, megabytes);
+    let megabytes = write(&store, &signals, megabytes, 200);
     let blocks = store.blocks(Sequence::Log).expect("its blocks");
     let (raw, stored, count) = blocks.iter().fold((0, 0, 0), |(raw, stored, count), block| {
         (raw + u64::from(block.raw_bytes), stored + u64::from(block.stored_bytes), count + block.end() - block.first)

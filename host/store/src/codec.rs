@@ -15,22 +15,32 @@ const LEVEL: i32 = 1;
 /// A shorter value is stored as it is.
 const PLAIN_BYTES_MAX: usize = 1024;
 
+/// What a thread keeps to compress into: room for a block.
+const SCRATCH_BYTES_MAX: usize = 1 << 20;
+
 const PLAIN: u8 = 0;
 const COMPRESSED: u8 = 1;
 
 thread_local! {
     // Making these anew costs more than to compress a small block.
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<(Option<Compressor<'static>>, Vec<u8>)> = const { RefCell::new((None, Vec::new())) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// `bytes` compressed, or `None` if that makes them no shorter.
 pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|compressor| {
+    COMPRESSOR.with_borrow_mut(|(compressor, scratch)| {
         if compressor.is_none() {
             *compressor = Compressor::new(LEVEL).ok();
         }
-        compressor.as_mut()?.compress(bytes).ok().filter(|short| short.len() < bytes.len())
+        scratch.clear();
+        scratch.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        let length = compressor.as_mut()?.compress_to_buffer(bytes, scratch).ok();
+        let short = length.filter(|length| *length < bytes.len()).map(|_| scratch.to_vec());
+        if scratch.capacity() > SCRATCH_BYTES_MAX {
+            *scratch = Vec::new();
+        }
+        short
     })
 }
 

@@ -157,7 +157,11 @@ impl Committer {
         let thread = std::thread::Builder::new().name("commit".to_owned());
         let thread = thread.spawn({
             let shared = shared.clone();
-            move || shared.run(told)
+            move || {
+                // What `told` does may panic; whoever waits is told all the same.
+                let _ = catch_unwind(AssertUnwindSafe(|| shared.run(told)));
+                shared.end();
+            }
         })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
@@ -283,7 +287,12 @@ impl Shared {
             }
             told(ticket);
         }
-        self.queue().is_stopped = true;
+    }
+
+    fn end(&self) {
+        let mut queue = self.queue();
+        (queue.is_stopping, queue.is_stopped) = (true, true);
+        drop(queue);
         self.done.notify_all();
     }
 

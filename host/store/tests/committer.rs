@@ -160,7 +160,7 @@ fn whichever_operation_fails_each_record_is_there_once() {
             disk.fail(operations + from..operations + from + count, io::ErrorKind::Other);
             for position in 0..4 {
                 let ticket = committer.submit(batch(position, 3000)).unwrap();
-                committer.wait(ticket).unwrap();
+                until("a commit", || committer.committed() == ticket);
             }
             failures += committer.counts().failures;
             drop((committer, store));
@@ -198,4 +198,15 @@ fn a_slow_commit_is_told() {
     committer.submit(batch(0, 10)).unwrap();
     committer.flush().unwrap();
     assert!(committer.health().to_string().starts_with("slow: a commit takes "));
+}
+
+#[test]
+fn a_panic_of_who_is_told_ends_the_committer_and_nobody_waits_for_ever() {
+    let store = Arc::new(Store::open_on(FaultDisk::new(1)).unwrap());
+    let committer = Committer::start(store.clone(), quick(), |_| panic!("planned")).unwrap();
+    assert_eq!(committer.submit(batch(0, 10)), Ok(1));
+    committer.wait(1).unwrap();
+    until("the end", || committer.submit(Batch::default()) == Err(CommitError::Stopped));
+    committer.wait(100).unwrap_err();
+    assert_eq!(store.next(Sequence::Log), 1);
 }
