@@ -4,6 +4,10 @@ mod audit;
 mod check;
 mod control;
 mod demo;
+mod diff;
+mod dlq;
+mod explain;
+mod ledger;
 mod output;
 mod replay;
 mod rule;
@@ -49,6 +53,18 @@ enum Command {
     /// Distil the log of a store again: the same bytes, or with another configuration what it would have said.
     #[command(after_help = replay::HELP)]
     Replay(replay::Arguments),
+    /// Say why an event left, what happened to an entity, or what became of a signal.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::Arguments),
+    /// Compare what left with what another configuration or rule makes of the same log.
+    #[command(after_help = diff::HELP)]
+    Diff(diff::Arguments),
+    /// Show where all signals of a store went.
+    #[command(after_help = ledger::HELP)]
+    Ledger(ledger::Arguments),
+    /// Look at dead letters, send them again, or forget them.
+    #[command(after_help = dlq::HELP)]
+    Dlq(dlq::Arguments),
     /// Check a store, or make it smaller.
     #[command(after_help = store::HELP)]
     Store(store::Arguments),
@@ -251,6 +267,10 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
     stillhouse::rules::compile_apart(["compile-rule"]);
     match arguments.command {
         Command::Run(run) => run::carry_out(&run),
+        Command::Explain(arguments) => explain::carry_out(&arguments),
+        Command::Diff(arguments) => diff::carry_out(&arguments),
+        Command::Ledger(arguments) => ledger::carry_out(&arguments),
+        Command::Dlq(arguments) => dlq::carry_out(&arguments),
         Command::Store(arguments) => store::carry_out(&arguments),
         Command::Replay(replay) => replay::carry_out(&replay),
         Command::Check(check) => check::carry_out(&check),

@@ -18,6 +18,7 @@ mod mask;
 pub mod pin;
 pub mod rollout;
 pub mod schema;
+mod sink;
 mod table;
 mod trust;
 pub mod window;
@@ -38,6 +39,7 @@ use stillhouse_rules::signature::PublicKey;
 pub use control::ControlConfig;
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
+pub use sink::{SinkConfig, SinkTo};
 pub use table::{TableConfig, TableFormat};
 
 /// How long a source may be silent before it no longer holds the others back, unless configured.
@@ -98,6 +100,12 @@ pub struct Config {
     pub policies: BTreeMap<SlotId, Policy>,
     /// How it is steered while it runs.
     pub control: Option<ControlConfig>,
+    /// When a store is committed, and what is kept in it.
+    pub store: crate::durable::Policy,
+    /// Where events go beside the output, by name.
+    pub sinks: Vec<SinkConfig>,
+    /// Where signals can be posted.
+    pub intake: Option<stillhouse_delivery::intake::server::IntakeConfig>,
     /// Where rules are looked for before those that ship.
     pub rules_folder: Option<PathBuf>,
     /// Whose rule files are loaded; empty where no signature is asked for.
@@ -106,6 +114,8 @@ pub struct Config {
     pub digest: String,
     text: String,
     overrides: Overrides,
+    /// Rules in the place of those that the file names, by signal type and whether it is a suppressor.
+    rules: BTreeMap<(String, bool), String>,
 }
 
 /// A checked `[signal.TYPE]`.
@@ -200,6 +210,9 @@ impl Config {
     /// If one is missing.
     pub fn in_order_of(&self, saved: &crate::rollouts::Saved) -> anyhow::Result<Self> {
         let mut config = Self::parse(&self.path, self.text.clone(), &self.overrides)?;
+        for ((signal, suppressor), file) in &self.rules {
+            config.use_rule(signal, *suppressor, Path::new(file))?;
+        }
         for of_type in &saved.types {
             if !config.signals.iter().any(|signal| signal.name == of_type.signal) {
                 anyhow::bail!(
@@ -213,6 +226,29 @@ impl Config {
         let place = |signal: &SignalConfig| saved.types.iter().position(|of_type| of_type.signal == signal.name);
         config.signals.sort_by_key(|signal| place(signal).unwrap_or(usize::MAX));
         Ok(config)
+    }
+
+    /// Another rule takes the place of the one that is named: the file at this path.
+    ///
+    /// # Errors
+    /// If there is no such signal type, or it has no suppressor.
+    pub fn use_rule(&mut self, signal: &str, suppressor: bool, file: &Path) -> anyhow::Result<()> {
+        let known: Vec<&str> = self.signals.iter().map(|signal| signal.name.as_str()).collect();
+        let Some(index) = known.iter().position(|known| *known == signal) else {
+            anyhow::bail!("there is no signal type `{signal}`; there is {}", listed(&known));
+        };
+        let of_type = &mut self.signals[index];
+        let rule = if suppressor { of_type.suppressor.as_mut() } else { Some(&mut of_type.mapper) };
+        let Some(rule) = rule else { anyhow::bail!("`{signal}` has no suppressor whose place a rule could take") };
+        anyhow::ensure!(
+            file.extension().is_some_and(|extension| extension == "wasm"),
+            "{}: expected a file whose name ends in .wasm",
+            file.display()
+        );
+        rule.name = file.display().to_string();
+        self.rules.insert((signal.to_owned(), suppressor), rule.name.clone());
+        self.digest.push_str("+rule");
+        Ok(())
     }
 
     /// The error for a refusal that was found after loading.
@@ -263,11 +299,15 @@ impl Config {
             tables,
             policies,
             control: file.control.map(|control| control::check(control, base)).transpose()?,
+            store: sink::store(&file.store)?,
+            sinks: file.sink.into_iter().map(|(name, it)| sink::sink(name, it, base)).collect::<Result<_, _>>()?,
+            intake: file.intake.map(|intake| sink::intake(intake, base)).transpose()?,
             rules_folder: file.rules.folder.map(|folder| base.join(folder)),
             trust: trust::check(file.rules.trust)?,
             digest: hex(&digest.finalize()),
             text: String::new(),
             overrides: overrides.clone(),
+            rules: BTreeMap::new(),
         })
     }
 }

@@ -10,7 +10,7 @@ mod outlet;
 mod paged;
 mod recorded;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use stillhouse_core::table::Table;
 use stillhouse_store::{Batch, CommitOptions, Committer, Map, Sequence, Store};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{oneshot, watch};
 
 pub use checkpoint::{Kept, State};
 pub use outlet::Outlet;
@@ -28,6 +29,7 @@ pub use recorded::{Entry, Recorded};
 use crate::decode::framing::Chunk;
 use crate::input::{Piece, Position};
 use crate::journal::Given;
+use crate::sinks::{Dead, dead_key};
 
 /// A file is kept in values of so many bytes.
 const PART_BYTES: usize = 8 << 20;
@@ -40,6 +42,8 @@ pub struct Policy {
     /// A checkpoint is made after so many bytes of the log, or after as many as the last one had if that is
     /// more, so that their cost is bounded.
     pub checkpoint_bytes: u64,
+    /// How often the newest range of the log is distilled again and compared.
+    pub scrub_every: Option<Duration>,
     /// Of what is no longer needed, so much is kept in time; `None` for no bound.
     pub keep_us: Option<i64>,
     /// Of what is no longer needed, so much is kept in bytes; `None` for no bound.
@@ -49,7 +53,7 @@ pub struct Policy {
 impl Policy {
     /// Unless configured.
     pub const DEFAULT: Self =
-        Self { commit_delay: Duration::from_millis(20), checkpoint_bytes: 64 << 20, keep_us: None, keep_bytes: None };
+        Self { commit_delay: Duration::from_millis(20), checkpoint_bytes: 64 << 20, scrub_every: None, keep_us: None, keep_bytes: None };
 }
 
 impl Default for Policy {
@@ -64,10 +68,29 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// A commit is begun once so much waits, whatever the delay.
 const COMMIT_BYTES: usize = 8 << 20;
 
+/// So many dead letters of the source side are kept; at the bound the oldest is forgotten, which is counted.
+pub const DEAD_MAX: usize = 10_000;
+
+/// What a dead letter has near its beginning.
+const DEAD_LETTER: &[u8] = b"\"type\":\"stillhouse.dead-letter\"";
+const DEAD_LETTER_WITHIN: usize = 160;
+
+/// The dead letters of the source side that a store has, oldest first.
+fn buried(store: &Store) -> Result<VecDeque<u64>> {
+    let mut buried = VecDeque::new();
+    for pair in store.scan(Map::Dead, b"source/", Some(b"source0"))? {
+        let (key, _) = pair?;
+        let position = std::str::from_utf8(&key).ok().and_then(|key| key.strip_prefix("source/")?.parse().ok());
+        buried.push_back(position.context("the key of a dead letter is not understood")?);
+    }
+    Ok(buried)
+}
+
 /// The store of a run, as it is written.
 pub struct Durable {
     store: Arc<Store>,
-    committer: Committer,
+    committer: Arc<Committer>,
+    told: watch::Receiver<u64>,
     policy: Policy,
     batch: Batch,
     /// The position of the next entry of the log.
@@ -87,6 +110,12 @@ pub struct Durable {
     positions: BTreeMap<String, Position>,
     outlet: Outlet,
     wake: Arc<OnceLock<Sender<Piece>>>,
+    /// Who is to be answered once what was noted is committed.
+    answers: Vec<oneshot::Sender<Result<(), String>>>,
+    /// Dead letters of the source side that are kept, oldest first.
+    buried: VecDeque<u64>,
+    dead_forgotten: u64,
+    waiting: VecDeque<(u64, Vec<oneshot::Sender<Result<(), String>>>)>,
 }
 
 impl Durable {
@@ -104,7 +133,9 @@ impl Durable {
         };
         let wake: Arc<OnceLock<Sender<Piece>>> = Arc::default();
         let to_wake = Arc::clone(&wake);
-        let committer = Committer::start(Arc::clone(&store), options, move |_| {
+        let (tell, told) = watch::channel(0);
+        let committer = Committer::start(Arc::clone(&store), options, move |ticket| {
+            tell.send_replace(ticket);
             // Who cannot be woken is awake.
             drop(to_wake.get().map(|to| to.try_send(Piece::Commit)));
         })?;
@@ -125,8 +156,13 @@ impl Durable {
             positions: positions.collect::<Result<_>>()?,
             outlet: Outlet::open(&store, output)?,
             wake,
+            answers: Vec::new(),
+            buried: buried(&store)?,
+            dead_forgotten: 0,
+            waiting: VecDeque::new(),
             batch: Batch::default(),
-            committer,
+            committer: Arc::new(committer),
+            told,
             policy,
             store,
         })
@@ -203,10 +239,51 @@ impl Durable {
         if position < self.known {
             return self.compare(position, line);
         }
+        if line.windows(DEAD_LETTER.len()).take(DEAD_LETTER_WITHIN).any(|part| part == DEAD_LETTER) {
+            self.bury(position, line);
+        }
         let record = Entry { log: self.log, line }.encode();
         self.batch.append(Sequence::Events, position, crate::clock::now_us(), &record);
         self.outlet.push(line);
         Ok(())
+    }
+
+    /// A signal that could not be read or mapped is kept, so that it can be given again.
+    fn bury(&mut self, position: u64, line: &[u8]) {
+        let at_us = crate::clock::now_us();
+        let dead = Dead { attempts: 0, reason: String::new(), at_us, line: line.to_vec(), again: false };
+        let value = postcard::to_allocvec(&dead).expect("a dead letter is plain data");
+        self.batch.put(Map::Dead, dead_key(None, position).as_bytes(), value);
+        self.buried.push_back(position);
+        while self.buried.len() > DEAD_MAX {
+            if let Some(oldest) = self.buried.pop_front() {
+                self.batch.delete(Map::Dead, dead_key(None, oldest).as_bytes());
+                self.dead_forgotten += 1;
+            }
+        }
+    }
+
+    /// Takes out the dead letters of the source side that are to be taken in again: their names, and the events
+    /// about them.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn take_again(&mut self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut again = Vec::new();
+        for pair in self.store.scan(Map::Dead, b"source/", Some(b"source0"))? {
+            let (key, value) = pair?;
+            let dead: Dead = postcard::from_bytes(&value).context("a dead letter is not understood")?;
+            if dead.again {
+                self.batch.delete(Map::Dead, &key);
+                again.push((String::from_utf8_lossy(&key).into_owned(), dead.line));
+            }
+        }
+        Ok(again)
+    }
+
+    /// Dead letters that were forgotten because there were too many.
+    pub fn dead_forgotten(&self) -> u64 {
+        self.dead_forgotten
     }
 
     /// An event that was made again must be the one that the store has.
@@ -241,6 +318,9 @@ impl Durable {
         if !self.batch.is_empty() {
             let ticket = self.committer.submit(std::mem::take(&mut self.batch))?;
             self.outlet.sealed(ticket);
+            if !self.answers.is_empty() {
+                self.waiting.push_back((ticket, std::mem::take(&mut self.answers)));
+            }
         }
         Ok(())
     }
@@ -250,7 +330,12 @@ impl Durable {
     /// # Errors
     /// If it cannot be written.
     pub fn let_out(&mut self, output: &mut dyn std::io::Write) -> Result<()> {
-        self.outlet.let_out(self.committer.committed(), output, &mut self.batch)
+        let committed = self.committer.committed();
+        while let Some((_, answers)) = self.waiting.pop_front_if(|(ticket, _)| *ticket <= committed) {
+            // Who has gone away asks again.
+            answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+        }
+        self.outlet.let_out(committed, output, &mut self.batch)
     }
 
     /// Returns once all that was noted is committed and let out.
@@ -277,7 +362,22 @@ impl Durable {
     }
 
     /// The committer, for those who commit beside the run.
-    pub fn committer(&self) -> &Committer {
-        &self.committer
+    pub fn committer(&self) -> Arc<Committer> {
+        Arc::clone(&self.committer)
+    }
+
+    /// Changes whenever something is committed.
+    pub fn told(&self) -> watch::Receiver<u64> {
+        self.told.clone()
+    }
+
+    /// Events that the store had when the run began.
+    pub fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// Whoever waits is answered once all that was noted so far is committed.
+    pub fn answer(&mut self, committed: oneshot::Sender<Result<(), String>>) {
+        self.answers.push(committed);
     }
 }

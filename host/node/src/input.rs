@@ -118,6 +118,8 @@ pub enum Piece {
     Tick(i64),
     /// Something is committed.
     Commit,
+    /// Signals that were posted.
+    Posted(Box<crate::intake::Posted>),
     /// A new version of a table.
     Table(Arc<Table>),
     /// A new version of a table that cannot be used, and why.

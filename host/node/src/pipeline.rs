@@ -80,6 +80,15 @@ pub struct Saved {
     position: u64,
 }
 
+impl Saved {
+    /// The names of all sources, by number.
+    pub fn source_names(&self) -> Vec<String> {
+        let mut named: Vec<(u32, &String)> = self.sources.iter().map(|(_, name, number)| (*number, name)).collect();
+        named.sort_unstable();
+        named.into_iter().map(|(_, name)| name.clone()).collect()
+    }
+}
+
 #[derive(Debug, Deserialize, Serialize)]
 struct SavedInput {
     newest_us: i64,

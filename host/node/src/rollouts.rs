@@ -220,6 +220,11 @@ impl<'a> Rollouts<'a> {
         known.collect()
     }
 
+    /// Name and source of each input.
+    pub fn inputs(&self) -> &[(String, String)] {
+        &self.inputs
+    }
+
     /// Whether a version is tried.
     pub fn is_trying(&self) -> bool {
         !self.tried.is_empty()

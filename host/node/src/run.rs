@@ -2,6 +2,7 @@
 
 mod going_on;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::pipeline::{Pipeline, ROUND_CHUNKS};
 use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts, Saved};
 use crate::rules::watch::{self, Watching};
 use crate::rules::{self, RuleSet};
+use crate::sinks::Sinks;
 use crate::summary::{Summary, Tally};
 use crate::tables;
 
@@ -95,6 +97,10 @@ pub struct Outcome {
     pub broken: Vec<(String, String)>,
     /// What became of the versions of rules.
     pub board: Arc<Board>,
+    /// Sinks for which events still wait in the store, and how many.
+    pub undelivered: Vec<(String, u64)>,
+    /// Events that were made again at the start and are other ones than left before.
+    pub differing: u64,
 }
 
 /// Reads `inputs` as `config` says and writes one event a line to `output`. With a store it goes on where
@@ -135,15 +141,28 @@ pub fn run(
     if run.is_new {
         run.begin()?;
     }
+    run.take_again()?;
     run.checkpoint()?;
     run.commit()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    if options.follow {
-        run.follow(inputs, runtime.handle())?;
+    let sinks = match &run.durable {
+        Some(durable) => Some(Sinks::start(&config.sinks, durable, runtime.handle())?),
+        None if !config.sinks.is_empty() => bail!("`[sink]` needs a store, where events wait: add --store FILE"),
+        None => None,
+    };
+    let _scrubbing = match (&run.durable, options.policy.scrub_every.filter(|_| options.follow)) {
+        (Some(durable), Some(every)) => Some(crate::scrub::in_background(Arc::clone(durable.store()), every)),
+        _ => None,
+    };
+    let ended = if options.follow {
+        // Who is stopped goes on later, if there is a store.
+        run.follow(inputs, runtime.handle())? || options.store.is_none()
     } else {
         run.read_all(inputs, runtime.handle())?;
-    }
-    let outcome = run.finish(!options.follow || options.store.is_none())?;
+        true
+    };
+    let mut outcome = run.finish(ended)?;
+    outcome.undelivered = sinks.map_or_else(Vec::new, |sinks| sinks.finish(!options.follow, runtime.handle()));
     // Readers that still wait for a file or for standard input must not hold the program up.
     runtime.shutdown_background();
     Ok(outcome)
@@ -200,6 +219,8 @@ pub(crate) struct Run<'a> {
     /// A table, and a file, of which some entries have come.
     partial: Option<Table>,
     file: Vec<u8>,
+    /// The number of the next record of each input that is posted to.
+    posted: BTreeMap<usize, u64>,
     /// The path of each input.
     paths: Vec<String>,
     started: Instant,
@@ -252,6 +273,7 @@ impl<'a> Run<'a> {
             gathered: Vec::new(),
             partial: None,
             file: Vec::new(),
+            posted: BTreeMap::new(),
             paths: Vec::new(),
             started,
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
@@ -411,7 +433,8 @@ impl<'a> Run<'a> {
             entities: self.pipeline.entities(),
             took: self.started.elapsed(),
         };
-        Ok(Outcome { summary, broken: self.broken, board: self.rollouts.board() })
+        let differing = self.durable.as_ref().map_or(0, Durable::differing);
+        Ok(Outcome { summary, broken: self.broken, board: self.rollouts.board(), undelivered: Vec::new(), differing })
     }
 
     /// Reads whatever input is furthest behind, until all have ended.
@@ -443,6 +466,7 @@ impl<'a> Run<'a> {
                     Some(Piece::Began(index, head)) => self.began(index, head),
                     Some(
                         Piece::Commit
+                        | Piece::Posted(_)
                         | Piece::Tick(_)
                         | Piece::Table(_)
                         | Piece::TableRefused(_)
@@ -470,8 +494,34 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes pieces as they come, until the user stops or every input has ended.
-    fn follow(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
+    /// Takes in signals that were posted; they are answered when they are committed.
+    fn posted(&mut self, posted: crate::intake::Posted) -> Result<()> {
+        let crate::intake::Posted { source, lines, committed } = posted;
+        if self.durable.is_none() {
+            drop(committed.send(Err("signals can be posted to a host with a store only".into())));
+            return Ok(());
+        }
+        let path = format!("post/{source}");
+        let index = match self.paths.iter().position(|known| *known == path) {
+            Some(index) => index,
+            None => {
+                let named = input_config(self.config, &source)?.source.clone();
+                self.add_input(source.clone(), &named.unwrap_or_else(|| source.clone()), path)?;
+                self.paths.len() - 1
+            }
+        };
+        let first = self.posted.get(&index).copied().unwrap_or(1);
+        let count = memchr::memchr_iter(b'\n', &lines).count() as u64;
+        self.posted.insert(index, first + count);
+        self.round(vec![(index, Chunk { bytes: lines, first, ..Chunk::default() })])?;
+        if let Some(durable) = &mut self.durable {
+            durable.answer(committed);
+        }
+        Ok(())
+    }
+
+    /// Takes pieces as they come, until the user stops or every input has ended; tells whether all have.
+    fn follow(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<bool> {
         let (to, mut from) = channel(64);
         for input in inputs {
             let index = self.paths.iter().position(|path| *path == input.path()).context("an input has a path")?;
@@ -484,13 +534,19 @@ impl<'a> Run<'a> {
             runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
         }
         self.watch_rules(&to, runtime);
+        let intaking = match &config.intake {
+            Some(intake) => Some(crate::intake::serve(intake, config, &to, runtime)?),
+            None => None,
+        };
         let serving = control::serve(config, self.rollouts.board(), &to, runtime)?;
         if let Some(durable) = &self.durable {
             durable.wake_with(to.clone());
         }
         runtime.spawn(tell_time(to));
-        let mut open = inputs.len();
-        while open > 0 {
+        // Posts have no end.
+        let mut open = inputs.len() + usize::from(intaking.is_some());
+        let mut stopped = false;
+        while open > 0 && !stopped {
             let Some(first) = from.blocking_recv() else { break };
             let mut pieces = vec![first];
             while pieces.len() < ROUND_CHUNKS
@@ -511,10 +567,11 @@ impl<'a> Run<'a> {
                     }
                     Piece::Tick(now_us) => self.tick(now_us),
                     Piece::Commit => {}
+                    Piece::Posted(posted) => self.posted(*posted)?,
                     Piece::Table(table) => self.new_table(table),
                     Piece::TableRefused(reason) => self.refuse_table(&reason),
                     Piece::Rules(ask) => self.versions(vec![*ask])?,
-                    Piece::Stop => open = 0,
+                    Piece::Stop => stopped = true,
                 }
             }
             if self.pipeline.is_waiting() {
@@ -522,11 +579,15 @@ impl<'a> Run<'a> {
             }
             self.commit()?;
         }
+        drop(from);
+        self.commit()?;
+        if let Some(intaking) = intaking {
+            intaking.stop(runtime);
+        }
         if let Some(serving) = serving {
-            drop(from);
             serving.stop(runtime);
         }
-        Ok(())
+        Ok(!stopped)
     }
 
     /// Watches the folder of rules, and is woken when a version has been checked.

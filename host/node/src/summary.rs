@@ -73,6 +73,29 @@ pub struct Summary {
     pub took: Duration,
 }
 
+impl Summary {
+    /// Where the signals went, a line for each place.
+    pub fn books(&self) -> String {
+        let ledger = &self.ledger;
+        let places = [
+            ("emitted", ledger.emitted),
+            ("merged: same id", ledger.merged_id),
+            ("merged: same fingerprint", ledger.merged_fingerprint),
+            ("merged: said again", ledger.merged_repeated),
+            ("merged: did not last", ledger.merged_blip),
+            ("suppressed", ledger.suppressed),
+            ("dropped", ledger.dropped),
+            ("late", ledger.late),
+            ("dead letters", ledger.dead_lettered),
+            ("still open", ledger.open),
+        ];
+        let line = |(place, count): (&str, u64)| format!("  {place:<30} {:>12}\n", grouped(count));
+        let sum = if ledger.balances() { "all accounted for" } else { "DOES NOT ADD UP: please report this" };
+        let total = format!("  {:<30} {:>12}  {sum}\n", "total", grouped(ledger.received));
+        places.into_iter().map(line).chain([total]).collect()
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ledger = &self.ledger;
@@ -96,23 +119,8 @@ impl fmt::Display for Summary {
             writeln!(f, "  {kind:<30} {:>12}", grouped(*count))?;
         }
         writeln!(f, "\nwhere the signals went")?;
-        let places = [
-            ("emitted", ledger.emitted),
-            ("merged: same id", ledger.merged_id),
-            ("merged: same fingerprint", ledger.merged_fingerprint),
-            ("merged: said again", ledger.merged_repeated),
-            ("merged: did not last", ledger.merged_blip),
-            ("suppressed", ledger.suppressed),
-            ("dropped", ledger.dropped),
-            ("late", ledger.late),
-            ("dead letters", ledger.dead_lettered),
-            ("still open", ledger.open),
-        ];
-        for (place, count) in places {
-            writeln!(f, "  {place:<30} {:>12}", grouped(count))?;
-        }
-        let sum = if ledger.balances() { "all accounted for" } else { "DOES NOT ADD UP: please report this" };
-        writeln!(f, "  {:<30} {:>12}  {sum}", "total", grouped(ledger.received))?;
+        write!(f, "{}", self.books())?;
+
         if self.tally.withheld > 0 {
             writeln!(f, "\nwithheld as a whole by masks: {} records", grouped(self.tally.withheld))?;
         }

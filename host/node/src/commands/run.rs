@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::config::Config;
-use stillhouse::durable::Policy;
 use stillhouse::input::Input;
 use stillhouse::run::{Options, Watch, run};
 use stillhouse::summary::grouped;
@@ -54,13 +53,19 @@ pub fn carry_out(arguments: &Run) -> Result<ExitCode> {
         follow: arguments.follow,
         store: arguments.store.clone(),
         output: Some(PathBuf::from(&arguments.output)).filter(|_| arguments.output != "-"),
-        policy: Policy::default(),
+        policy: config.store.clone(),
     };
     let mut progress = Progress::new(&inputs, arguments);
     let outcome = run(&config, &inputs, &mut output, &options, &mut progress)?;
     progress.bar.finish_and_clear();
     if !arguments.quiet {
         eprint!("{}", outcome.summary);
+    }
+    for (sink, events) in &outcome.undelivered {
+        eprintln!("note: {} events wait in the store for the sink {sink}", grouped(*events));
+    }
+    if outcome.differing > 0 {
+        eprintln!("error: {} events that were made again are other ones; those that left stand", outcome.differing);
     }
     for (name, reason) in &outcome.broken {
         eprintln!("error: {name}: {reason}; what came before it was distilled");

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::threads;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use stillhouse::durable::Kept;
+use stillhouse::durable::{Kept, Recorded};
+use stillhouse::run::Options;
+use stillhouse::scrub::scrub;
 use stillhouse::summary::grouped;
 use stillhouse_store::{Sequence, Store, check};
 
@@ -30,6 +33,11 @@ enum Command {
         /// The store.
         store: PathBuf,
     },
+    /// Distil every range of the log again and compare the state with the checkpoint at its end.
+    Scrub {
+        /// The store.
+        store: PathBuf,
+    },
     /// Give room back to the disk that a store no longer needs.
     Compact {
         /// The store. Nobody else may have it open.
@@ -41,12 +49,30 @@ enum Command {
 pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Command::Check { store } => look(store),
+        Command::Scrub { store } => rub(store),
         Command::Compact { store } => {
             let (before, after) = Store::open(store)?.compact()?;
             eprintln!("{}: {} bytes, {} before", store.display(), grouped(after), grouped(before));
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn rub(path: &Path) -> Result<ExitCode> {
+    let recorded = Recorded::open(path)?;
+    let options = Options { shards: threads(), threads: threads(), ..Options::default() };
+    let all = Kept::all(&recorded.store)?;
+    let mut good = true;
+    for pair in all.windows(2) {
+        let scrubbed = scrub(&recorded, &pair[0], &pair[1], &options)?;
+        let said = if scrubbed.is_sound() { "sound" } else { "ANOTHER STATE than was kept: please report this" };
+        println!("positions {} to {}: {said}", grouped(scrubbed.from), grouped(scrubbed.to));
+        good &= scrubbed.is_sound();
+    }
+    if all.len() < 2 {
+        println!("there are fewer than two checkpoints: nothing to compare");
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn look(path: &Path) -> Result<ExitCode> {

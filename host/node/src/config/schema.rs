@@ -16,6 +16,7 @@ use crate::config::inhibit::Inhibit;
 use crate::config::maintenance::Maintenance;
 use crate::config::mask::Mask;
 use crate::config::rollout::Rollout;
+use crate::config::sink;
 use crate::config::table::Table;
 use crate::config::window::Window;
 
@@ -30,6 +31,14 @@ pub struct File {
     pub rollout: Option<Spanned<Rollout>>,
     /// `[control]`
     pub control: Option<Spanned<Control>>,
+    /// `[store]`
+    #[serde(default)]
+    pub store: sink::Store,
+    /// `[sink.NAME]`, by name.
+    #[serde(default)]
+    pub sink: BTreeMap<Spanned<String>, sink::Sink>,
+    /// `[intake]`
+    pub intake: Option<sink::Intake>,
     /// `[order]`
     #[serde(default)]
     pub order: Order,

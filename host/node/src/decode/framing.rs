@@ -20,7 +20,7 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 const KEPT_BYTES: usize = 4096;
 
 /// Whole records of an input.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chunk {
     /// The bytes of the records.
     pub bytes: Vec<u8>,

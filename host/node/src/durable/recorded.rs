@@ -97,6 +97,15 @@ impl Recorded {
         }
     }
 
+    /// The configuration that counts at the end of the log.
+    ///
+    /// # Errors
+    /// As [`Recorded::config`].
+    pub fn newest_config(&self) -> Result<Config> {
+        let Some(newest) = super::Kept::newest(&self.store, u64::MAX)? else { bail!("the store has no checkpoint") };
+        self.config(&newest.state.config)
+    }
+
     /// A configuration by its digest.
     ///
     /// # Errors

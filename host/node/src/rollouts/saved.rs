@@ -37,6 +37,14 @@ pub struct SavedType {
     states: Vec<State>,
 }
 
+impl SavedType {
+    /// The type, the names of its states, and the digests of its mappers by number.
+    pub fn named(&self) -> (String, Vec<String>, Vec<String>) {
+        let states = self.states.iter().map(|state| state.name.clone()).collect();
+        (self.signal.clone(), states, self.mappers.iter().map(|rule| rule.digest.clone()).collect())
+    }
+}
+
 impl Saved {
     /// The version in force, of the slots that have one.
     pub fn stable(&self) -> impl Iterator<Item = (&SlotId, &str)> {

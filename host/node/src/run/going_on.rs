@@ -190,6 +190,34 @@ impl Run<'_> {
         }
     }
 
+    /// Takes in dead letters that somebody wants to be tried again, as signals of their inputs.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(super) fn take_again(&mut self) -> Result<()> {
+        let Some(durable) = &mut self.durable else { return Ok(()) };
+        for (key, line) in durable.take_again()? {
+            let event: serde_json::Value = serde_json::from_slice(&line).context("a dead letter")?;
+            let text = |name: &str| event["data"][name].as_str().unwrap_or_default();
+            let (source, raw) = (text("source"), text("raw"));
+            let by_source = self.rollouts.inputs().iter().position(|(_, known)| known == source);
+            let Some(index) = by_source.or((!self.paths.is_empty()).then_some(0)) else { continue };
+            if raw.is_empty() || raw.len() >= stillhouse_core::event::RAW_BYTES_MAX {
+                tracing::warn!(key, "the signal was cut and cannot be taken in again");
+                continue;
+            }
+            let bytes = format!("{}\n", raw.replace('\n', " ")).into_bytes();
+            let mut chunk = Chunk { bytes, first: 1, ..Chunk::default() };
+            if let Some(durable) = &mut self.durable {
+                durable.given(&Given::chunk(index, &mut chunk.clone()));
+            }
+            let mut events = Vec::new();
+            self.pipeline.round(vec![(index, std::mem::take(&mut chunk))], &mut events);
+            self.write(events)?;
+        }
+        Ok(())
+    }
+
     /// Makes the inputs known that are read from now on, each by its path. Those of another run that are not
     /// read any more have ended.
     pub(super) fn name_inputs(&mut self, inputs: &[Input]) -> Result<()> {
