@@ -18,6 +18,7 @@ mod derive_objective;
 mod derive_told;
 mod derive_trigger;
 mod drive;
+mod durable;
 mod event_schema;
 mod examples;
 mod flapping;

@@ -186,6 +186,11 @@ impl Config {
     /// # Errors
     /// If it says something that is refused.
     pub fn parse(path: &Path, text: String, overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::parse_in_order(path, text, overrides, &[])
+    }
+
+    /// As [`Config::parse`], with these signal types first, in this order: they are named by number.
+    fn parse_in_order(path: &Path, text: String, overrides: &Overrides, order: &[&str]) -> Result<Self, ConfigError> {
         let file: schema::File = match toml::from_str(&text) {
             Ok(file) => file,
             Err(error) => {
@@ -193,7 +198,7 @@ impl Config {
                 return Err(located(path, &text, refusal));
             }
         };
-        let checked = Self::check(path, &text, file, overrides);
+        let checked = Self::check(path, &text, file, overrides, order);
         checked.map_err(|refusal| located(path, &text, refusal)).map(|config| Self { text, ..config })
     }
 
@@ -209,7 +214,8 @@ impl Config {
     /// # Errors
     /// If one is missing.
     pub fn in_order_of(&self, saved: &crate::rollouts::Saved) -> anyhow::Result<Self> {
-        let mut config = Self::parse(&self.path, self.text.clone(), &self.overrides)?;
+        let order: Vec<&str> = saved.types.iter().map(|of_type| of_type.signal.as_str()).collect();
+        let mut config = Self::parse_in_order(&self.path, self.text.clone(), &self.overrides, &order)?;
         for ((signal, suppressor), file) in &self.rules {
             config.use_rule(signal, *suppressor, Path::new(file))?;
         }
@@ -223,8 +229,6 @@ impl Config {
                 );
             }
         }
-        let place = |signal: &SignalConfig| saved.types.iter().position(|of_type| of_type.signal == signal.name);
-        config.signals.sort_by_key(|signal| place(signal).unwrap_or(usize::MAX));
         Ok(config)
     }
 
@@ -256,7 +260,13 @@ impl Config {
         located(&self.path, &self.text, refusal)
     }
 
-    fn check(path: &Path, text: &str, file: schema::File, overrides: &Overrides) -> Result<Self, Refusal> {
+    fn check(
+        path: &Path,
+        text: &str,
+        file: schema::File,
+        overrides: &Overrides,
+        first: &[&str],
+    ) -> Result<Self, Refusal> {
         if file.signal.is_empty() {
             return Err(refuse(
                 0..0,
@@ -274,6 +284,8 @@ impl Config {
         for (name, signal) in file.signal {
             signals.push(SignalConfig::check(name.into_inner(), signal, file.inhibit.as_ref())?);
         }
+        let place = |signal: &SignalConfig| first.iter().position(|name| *name == signal.name);
+        signals.sort_by_key(|signal| place(signal).unwrap_or(usize::MAX));
         let names: Vec<String> = signals.iter().map(|signal| signal.name.clone()).collect();
         let inputs = file.input.into_iter().map(|input| InputConfig::check(input, &names, overrides));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;

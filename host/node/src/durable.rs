@@ -52,8 +52,13 @@ pub struct Policy {
 
 impl Policy {
     /// Unless configured.
-    pub const DEFAULT: Self =
-        Self { commit_delay: Duration::from_millis(20), checkpoint_bytes: 64 << 20, scrub_every: None, keep_us: None, keep_bytes: None };
+    pub const DEFAULT: Self = Self {
+        commit_delay: Duration::from_millis(20),
+        checkpoint_bytes: 64 << 20,
+        scrub_every: None,
+        keep_us: None,
+        keep_bytes: None,
+    };
 }
 
 impl Default for Policy {
@@ -84,6 +89,29 @@ fn buried(store: &Store) -> Result<VecDeque<u64>> {
         buried.push_back(position.context("the key of a dead letter is not understood")?);
     }
     Ok(buried)
+}
+
+/// What the store and its committer count, as Prometheus reads it.
+pub fn text(store: &Store, committer: &Committer) -> String {
+    let counts = committer.counts();
+    let failing = matches!(committer.health(), stillhouse_store::Health::Failing { .. });
+    let of = |name: &str, kind: &str, what: &str, value: u64| {
+        format!(
+            "# HELP stillhouse_store_{name} {what}\n# TYPE stillhouse_store_{name} {kind}\nstillhouse_store_{name} {value}\n"
+        )
+    };
+    [
+        of("log_entries", "gauge", "The position behind the newest entry of the log.", store.next(Sequence::Log)),
+        of("events", "gauge", "The position behind the newest event.", store.next(Sequence::Events)),
+        of("commits_total", "counter", "Transactions.", counts.commits),
+        of("commit_failures_total", "counter", "Attempts to commit that failed.", counts.failures),
+        of("failing", "gauge", "Whether the last attempt to commit failed.", u64::from(failing)),
+        of("committed_bytes_total", "counter", "Bytes that were committed, uncompressed.", counts.bytes),
+        of("waiting_bytes", "gauge", "Bytes that wait to be committed.", counts.waiting_bytes),
+        of("back_pressure_total", "counter", "How often the sources had to wait for the store.", counts.waits),
+        of("back_pressure_us_total", "counter", "For how long, in microseconds.", counts.waited_us),
+    ]
+    .concat()
 }
 
 /// The store of a run, as it is written.
@@ -166,6 +194,11 @@ impl Durable {
             policy,
             store,
         })
+    }
+
+    /// All events that the store has were made again; those that come are new.
+    pub fn settled(&mut self) {
+        (self.known, self.again) = (self.events, None);
     }
 
     /// Whether nothing was ever written to it.

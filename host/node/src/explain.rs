@@ -247,7 +247,9 @@ fn tell_fates(found: &mut Explained) {
         }
         let state = heard.state.clone().unwrap_or_default();
         let entity = (heard.signal.clone(), heard.key.clone());
-        let said_again = last.insert(entity, state.clone()).is_some_and(|before| before == state);
+        let before = last.insert(entity, state.clone());
+        let is_first = before.is_none();
+        let said_again = before.is_some_and(|before| before == state);
         let named = events().find(|event| {
             let provenance = &event["data"]["provenance"];
             let is = |at: &Value| at["id"] == *heard.id && at["source"] == *heard.source;
@@ -255,6 +257,7 @@ fn tell_fates(found: &mut Explained) {
         });
         heard.fate = match named {
             Some(event) => format!("an input of event {} ({})", text(&event["id"]), text(&event["type"])),
+            None if is_first => "the first that is known of its entity".into(),
             None if said_again => "said again what was known".into(),
             None => "its state did not last, waits, or is an inner input: see the events around it".into(),
         };

@@ -118,6 +118,8 @@ pub enum Piece {
     Tick(i64),
     /// Something is committed.
     Commit,
+    /// So many records of an input were let go.
+    Shed(usize, u64),
     /// Signals that were posted.
     Posted(Box<crate::intake::Posted>),
     /// A new version of a table.
@@ -139,6 +141,32 @@ pub struct Reading {
     pub read_bytes: Arc<AtomicU64>,
     /// How far it was read in another run.
     pub from: Option<Position>,
+    /// When its signals are let go rather than waited with; without it, never.
+    pub shed: Option<Shed>,
+}
+
+/// How early the signals of an input that is followed are let go while the host is behind: the lower its
+/// priority, the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shed {
+    /// Once half of the room for what waits is taken.
+    Low,
+    /// Once three quarters are.
+    Medium,
+    /// Once all of it is.
+    High,
+}
+
+impl Shed {
+    /// Whether signals are let go when so much of the room is free.
+    fn sheds(self, free: usize, room: usize) -> bool {
+        match self {
+            Self::Low => free * 2 <= room,
+            Self::Medium => free * 4 <= room,
+            Self::High => free == 0,
+        }
+    }
 }
 
 /// Opens an input and reads it on a thread of the runtime. `None` as `to` makes a channel of its own.
@@ -178,8 +206,9 @@ pub fn open(
                 return Ok(from);
             }
             if reading.follow {
-                let (path, at) = (path.clone(), reading.from);
-                runtime.spawn_blocking(move || follow(index, &path, file, framing, at, &counted, &to));
+                let (path, at, shed) = (path.clone(), reading.from, reading.shed);
+                let to = Behind { to, shed, let_go: 0 };
+                runtime.spawn_blocking(move || follow(index, &path, file, framing, at, &counted, to));
                 return Ok(from);
             }
             let file = Counting { file, counted };
@@ -315,6 +344,27 @@ fn fill(source: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
     read
 }
 
+/// Where the chunks of a file that grows go; it may let some go.
+struct Behind {
+    to: Sender<Piece>,
+    shed: Option<Shed>,
+    let_go: u64,
+}
+
+impl Behind {
+    /// Hands a chunk on, or lets it go while the host is behind. Tells whether anybody listens.
+    fn chunk(&mut self, index: usize, chunk: Chunk) -> bool {
+        let (free, room) = (self.to.capacity(), self.to.max_capacity());
+        if self.shed.is_some_and(|shed| shed.sheds(free, room)) {
+            self.let_go += chunk.next.record.saturating_sub(chunk.first);
+            return !self.to.is_closed();
+        }
+        let let_go = std::mem::take(&mut self.let_go);
+        let told = let_go == 0 || self.to.blocking_send(Piece::Shed(index, let_go)).is_ok();
+        told && self.to.blocking_send(Piece::Chunk(index, chunk)).is_ok()
+    }
+}
+
 /// Reads a file and goes on when it grows. A file that was cut or replaced is read from its start.
 fn follow(
     index: usize,
@@ -323,7 +373,7 @@ fn follow(
     framing: Framing,
     from: Option<Position>,
     counted: &AtomicU64,
-    to: &Sender<Piece>,
+    mut to: Behind,
 ) {
     let (changed, changes) = std::sync::mpsc::channel();
     // Without notifications the file is looked at again and again, which only is slower.
@@ -351,7 +401,7 @@ fn follow(
     loop {
         match fill(&mut file, framer.buffer()) {
             Ok(0) => {
-                if to.is_closed() {
+                if to.to.is_closed() {
                     return;
                 }
                 // Either somebody says that something changed, or it is time to look.
@@ -361,7 +411,7 @@ fn follow(
                     at = 0;
                     // What was not ended is a record all the same.
                     if let Some(chunk) = framer.chunk(true, true)
-                        && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+                        && !to.chunk(index, chunk)
                     {
                         return;
                     }
@@ -374,19 +424,19 @@ fn follow(
                 counted.fetch_add(length as u64, Ordering::Relaxed);
                 if std::mem::take(&mut is_new) {
                     let head = Head::of(framer.buffer());
-                    if to.blocking_send(Piece::Began(index, head)).is_err() {
+                    if to.to.blocking_send(Piece::Began(index, head)).is_err() {
                         return;
                     }
                 }
                 if let Some(chunk) = framer.chunk(length < CHUNK_BYTES, false)
-                    && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
+                    && !to.chunk(index, chunk)
                 {
                     return;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                let _ = to.blocking_send(Piece::Ended(index, Some(format!("the input broke off: {error}"))));
+                let _ = to.to.blocking_send(Piece::Ended(index, Some(format!("the input broke off: {error}"))));
                 return;
             }
         }

@@ -72,6 +72,8 @@ pub enum Given {
     },
     /// What the registry of versions was told.
     Rollout(Box<stillhouse_rollout::Event>),
+    /// So many records of an input were let go, since the host was behind.
+    Shed(u32, u64),
 }
 
 /// A mapper as the log names it.

@@ -450,8 +450,14 @@ impl<'a> Rollouts<'a> {
             }
             _ => None,
         };
+        let is_known = matches!(event, Event::Known { .. });
         self.tell(event, pipeline, &mut |_| Ok(()))?;
-        begins.map_or(Ok(()), |begins| self.turn(&begins, pipeline))
+        match begins {
+            Some(begins) => self.turn(&begins, pipeline),
+            // What is decoded of a type follows from the version in force.
+            None if is_known => self.set_decoders(pipeline),
+            None => Ok(()),
+        }
     }
 
     /// Whether the configuration begins with this version.

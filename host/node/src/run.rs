@@ -1,6 +1,7 @@
 //! Runs a configuration over inputs.
 
 mod going_on;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -13,19 +14,16 @@ use anyhow::{Context, Result, bail};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::config::{Config, InputConfig};
-use crate::control;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
 use crate::durable::{Durable, Kept, Policy, Recorded};
-use crate::input::{Input, Piece, Reading, open, tell_time};
+use crate::input::Input;
 use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
-use crate::pipeline::{Pipeline, ROUND_CHUNKS};
+use crate::pipeline::Pipeline;
 use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts, Saved};
-use crate::rules::watch::{self, Watching};
 use crate::rules::{self, RuleSet};
 use crate::sinks::Sinks;
 use crate::summary::{Summary, Tally};
@@ -115,15 +113,20 @@ pub fn run(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let durable = match &options.store {
+    let mut durable = match &options.store {
         Some(path) => Some(Durable::open(path, options.policy.clone(), options.output.as_deref())?),
         None => None,
     };
     let goes_on = durable.as_ref().filter(|durable| !durable.is_new());
-    let kept = match goes_on {
+    let mut kept = match goes_on {
         Some(durable) => Some(last_checkpoint(durable)?),
         None => None,
     };
+    if let Some(then) = kept.take_if(|kept| kept.state.config != config.digest && has_tail(durable.as_ref(), kept)) {
+        // What was given after the checkpoint was given under the configuration of then.
+        durable = Some(settle(then, durable.take().context("a store")?, output, options, watch)?);
+        kept = durable.as_ref().map(last_checkpoint).transpose()?;
+    }
     let ordered = kept.as_ref().map(|kept| config.in_order_of(&kept.state.rollouts)).transpose()?;
     let config = ordered.as_ref().unwrap_or(config);
     let loading = if options.follow { Loading::Beside } else { Loading::AtOnce };
@@ -150,6 +153,9 @@ pub fn run(
         None if !config.sinks.is_empty() => bail!("`[sink]` needs a store, where events wait: add --store FILE"),
         None => None,
     };
+    if let (Some(durable), Some(sinks)) = (&run.durable, &sinks) {
+        measure(&run.rollouts.board(), durable, sinks);
+    }
     let _scrubbing = match (&run.durable, options.policy.scrub_every.filter(|_| options.follow)) {
         (Some(durable), Some(every)) => Some(crate::scrub::in_background(Arc::clone(durable.store()), every)),
         _ => None,
@@ -166,6 +172,42 @@ pub fn run(
     // Readers that still wait for a file or for standard input must not hold the program up.
     runtime.shutdown_background();
     Ok(outcome)
+}
+
+/// What the store and the sinks count is told to whoever measures the host.
+fn measure(board: &Board, durable: &Durable, sinks: &Sinks) {
+    // Who measures must not keep the store open.
+    let (store, committer) = (Arc::downgrade(durable.store()), Arc::downgrade(&durable.committer()));
+    let metrics = sinks.metrics();
+    board.measure(move || match (store.upgrade(), committer.upgrade()) {
+        (Some(store), Some(committer)) => crate::durable::text(&store, &committer) + &Sinks::text(&metrics, &store),
+        _ => String::new(),
+    });
+}
+
+fn has_tail(durable: Option<&Durable>, kept: &Kept) -> bool {
+    durable.is_some_and(|durable| kept.state.log < durable.at().0)
+}
+
+/// Goes on from a checkpoint to the end of the log, as the configuration of then says, and keeps the state.
+fn settle(
+    kept: Kept,
+    durable: Durable,
+    output: &mut dyn Write,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<Durable> {
+    let recorded = Recorded { store: Arc::clone(durable.store()) };
+    let config = recorded.config(&kept.state.config)?.in_order_of(&kept.state.rollouts)?;
+    let versions = kept.state.rollouts.clone();
+    let mut run = Run::new(&config, Some((&recorded, &versions)), options, Loading::Recorded, output, watch)?;
+    run.durable = Some(durable);
+    run.go_on(kept, &recorded, Vec::new())?;
+    run.checkpoint()?;
+    let mut durable = run.durable.take().context("a store")?;
+    durable.finish(run.output)?;
+    durable.settled();
+    Ok(durable)
 }
 
 fn last_checkpoint(durable: &Durable) -> Result<Kept> {
@@ -319,6 +361,7 @@ impl<'a> Run<'a> {
     pub(crate) fn state_hash(&mut self) -> Result<u128> {
         self.settle()?;
         let mut events = Vec::new();
+        self.watch.entries(self.pipeline.waiting());
         let hash = self.pipeline.state_hash(&mut events);
         self.write(events)?;
         Ok(hash)
@@ -435,198 +478,6 @@ impl<'a> Run<'a> {
         };
         let differing = self.durable.as_ref().map_or(0, Durable::differing);
         Ok(Outcome { summary, broken: self.broken, board: self.rollouts.board(), undelivered: Vec::new(), differing })
-    }
-
-    /// Reads whatever input is furthest behind, until all have ended.
-    fn read_all(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<()> {
-        let mut from: Vec<Option<Receiver<Piece>>> = self.paths.iter().map(|_| None).collect();
-        let by_index: Vec<Option<&Input>> =
-            self.paths.iter().map(|path| inputs.iter().find(|input| input.path() == *path)).collect();
-        while let Some(slowest) = self.pipeline.slowest() {
-            self.versions(Vec::new())?;
-            let input = by_index[slowest].context("an input that is read is given")?;
-            let from = match &mut from[slowest] {
-                Some(from) => from,
-                closed => {
-                    closed.insert(self.open(slowest, input, runtime, None, false)?.context("a channel of its own")?)
-                }
-            };
-            let mut chunks = Vec::new();
-            let (mut ended, mut broken) = (false, None);
-            // A version that is tried is watched more closely.
-            let most = if self.rollouts.is_trying() { 1 } else { ROUND_CHUNKS };
-            while chunks.len() < most {
-                match from.blocking_recv() {
-                    Some(Piece::Chunk(index, chunk)) => chunks.push((index, chunk)),
-                    Some(Piece::Ended(_, reason)) => {
-                        ended = true;
-                        broken = reason;
-                        break;
-                    }
-                    Some(Piece::Began(index, head)) => self.began(index, head),
-                    Some(
-                        Piece::Commit
-                        | Piece::Posted(_)
-                        | Piece::Tick(_)
-                        | Piece::Table(_)
-                        | Piece::TableRefused(_)
-                        | Piece::Rules(_)
-                        | Piece::Stop,
-                    ) => {}
-                    None => {
-                        ended = true;
-                        break;
-                    }
-                }
-                // What comes from a pipe is not held back to fill a round.
-                if *input == Input::Stdin && from.is_empty() {
-                    break;
-                }
-            }
-            self.round(chunks)?;
-            if ended {
-                self.end_input(slowest, broken);
-            }
-            if *input == Input::Stdin && from.is_empty() {
-                self.round(Vec::new())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in signals that were posted; they are answered when they are committed.
-    fn posted(&mut self, posted: crate::intake::Posted) -> Result<()> {
-        let crate::intake::Posted { source, lines, committed } = posted;
-        if self.durable.is_none() {
-            drop(committed.send(Err("signals can be posted to a host with a store only".into())));
-            return Ok(());
-        }
-        let path = format!("post/{source}");
-        let index = match self.paths.iter().position(|known| *known == path) {
-            Some(index) => index,
-            None => {
-                let named = input_config(self.config, &source)?.source.clone();
-                self.add_input(source.clone(), &named.unwrap_or_else(|| source.clone()), path)?;
-                self.paths.len() - 1
-            }
-        };
-        let first = self.posted.get(&index).copied().unwrap_or(1);
-        let count = memchr::memchr_iter(b'\n', &lines).count() as u64;
-        self.posted.insert(index, first + count);
-        self.round(vec![(index, Chunk { bytes: lines, first, ..Chunk::default() })])?;
-        if let Some(durable) = &mut self.durable {
-            durable.answer(committed);
-        }
-        Ok(())
-    }
-
-    /// Takes pieces as they come, until the user stops or every input has ended; tells whether all have.
-    fn follow(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<bool> {
-        let (to, mut from) = channel(64);
-        for input in inputs {
-            let index = self.paths.iter().position(|path| *path == input.path()).context("an input has a path")?;
-            self.open(index, input, runtime, Some(to.clone()), true)?;
-        }
-        let config = self.config;
-        let given = config.tables.iter().filter_map(|table| self.pipeline.table(&table.name).cloned()).collect();
-        if !config.tables.is_empty() {
-            let (watched, given, to): (_, Vec<_>, _) = (config.tables.clone(), given, to.clone());
-            runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
-        }
-        self.watch_rules(&to, runtime);
-        let intaking = match &config.intake {
-            Some(intake) => Some(crate::intake::serve(intake, config, &to, runtime)?),
-            None => None,
-        };
-        let serving = control::serve(config, self.rollouts.board(), &to, runtime)?;
-        if let Some(durable) = &self.durable {
-            durable.wake_with(to.clone());
-        }
-        runtime.spawn(tell_time(to));
-        // Posts have no end.
-        let mut open = inputs.len() + usize::from(intaking.is_some());
-        let mut stopped = false;
-        while open > 0 && !stopped {
-            let Some(first) = from.blocking_recv() else { break };
-            let mut pieces = vec![first];
-            while pieces.len() < ROUND_CHUNKS
-                && let Ok(piece) = from.try_recv()
-            {
-                pieces.push(piece);
-            }
-            for piece in pieces {
-                match piece {
-                    Piece::Chunk(index, chunk) => {
-                        self.versions(Vec::new())?;
-                        self.round(vec![(index, chunk)])?;
-                    }
-                    Piece::Began(index, head) => self.began(index, head),
-                    Piece::Ended(index, reason) => {
-                        open -= 1;
-                        self.end_input(index, reason);
-                    }
-                    Piece::Tick(now_us) => self.tick(now_us),
-                    Piece::Commit => {}
-                    Piece::Posted(posted) => self.posted(*posted)?,
-                    Piece::Table(table) => self.new_table(table),
-                    Piece::TableRefused(reason) => self.refuse_table(&reason),
-                    Piece::Rules(ask) => self.versions(vec![*ask])?,
-                    Piece::Stop => stopped = true,
-                }
-            }
-            if self.pipeline.is_waiting() {
-                self.round(Vec::new())?;
-            }
-            self.commit()?;
-        }
-        drop(from);
-        self.commit()?;
-        if let Some(intaking) = intaking {
-            intaking.stop(runtime);
-        }
-        if let Some(serving) = serving {
-            serving.stop(runtime);
-        }
-        Ok(!stopped)
-    }
-
-    /// Watches the folder of rules, and is woken when a version has been checked.
-    fn watch_rules(&mut self, to: &Sender<Piece>, runtime: &tokio::runtime::Handle) {
-        let wake = to.clone();
-        // Who cannot be woken is awake.
-        self.rollouts.wake_with(Arc::new(move || drop(wake.try_send(Piece::Rules(Box::new(Ask::Wake))))));
-        let config = self.config;
-        let Some(folder) = config.rules_folder.clone() else { return };
-        let known = self.rollouts.in_force();
-        let how = Watching { signed: !config.trust.is_empty(), ..Watching::default() };
-        let to = to.clone();
-        runtime.spawn_blocking(move || {
-            let tell = |change| match Ask::of(change) {
-                Some(ask) => to.blocking_send(Piece::Rules(Box::new(ask))).is_ok(),
-                None => true,
-            };
-            watch::watch(&folder, known, &how, || !to.is_closed(), tell);
-        });
-    }
-
-    fn open(
-        &self,
-        index: usize,
-        input: &Input,
-        runtime: &tokio::runtime::Handle,
-        to: Option<Sender<Piece>>,
-        follow: bool,
-    ) -> Result<Option<Receiver<Piece>>> {
-        let from = self.durable.as_ref().and_then(|durable| durable.position(&input.path()));
-        let reading = Reading { follow, read_bytes: Arc::clone(&self.read_bytes), from };
-        let framing = match input_config(self.config, &input.name())?.format {
-            crate::config::schema::Format::Text => crate::decode::framing::Framing::Lines,
-            _ => crate::decode::framing::Framing::Json,
-        };
-        open(index, input, framing, &reading, runtime, to).with_context(|| match input {
-            Input::File(path) => format!("{}: cannot be opened", path.display()),
-            Input::Stdin => "standard input cannot be read".into(),
-        })
     }
 
     /// Masks chunks before anything else is done with them.

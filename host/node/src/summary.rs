@@ -16,6 +16,8 @@ pub struct Tally {
     pub dead: BTreeMap<Box<str>, u64>,
     /// Records that were withheld as a whole, since what a mask would have hidden cannot be known.
     pub withheld: u64,
+    /// Records of inputs that may be let go, that were while the host was behind.
+    pub shed: u64,
     /// New versions of tables while inputs were followed: taken, and refused.
     pub tables: (u64, u64),
     /// How long a chunk took from being read to its events being written, in microseconds, by
@@ -123,6 +125,9 @@ impl fmt::Display for Summary {
 
         if self.tally.withheld > 0 {
             writeln!(f, "\nwithheld as a whole by masks: {} records", grouped(self.tally.withheld))?;
+        }
+        if self.tally.shed > 0 {
+            writeln!(f, "\nlet go while behind, as configured: {} records", grouped(self.tally.shed))?;
         }
         if self.tally.tables != (0, 0) {
             let (taken, refused) = self.tally.tables;

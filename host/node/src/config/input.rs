@@ -32,6 +32,8 @@ pub struct InputConfig {
     pub time: TimeConfig,
     /// Text: the patterns, in order.
     pub patterns: Vec<PatternConfig>,
+    /// When its signals are let go rather than waited with.
+    pub shed: Option<crate::input::Shed>,
 }
 
 /// How event time is read.
@@ -130,6 +132,7 @@ impl InputConfig {
             sequence: file.sequence.map(toml::Spanned::into_inner),
             time,
             patterns,
+            shed: file.shed,
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::config::rollout::Rollout;
 use crate::config::sink;
 use crate::config::table::Table;
 use crate::config::window::Window;
+use crate::input::Shed;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -128,6 +129,9 @@ pub struct Input {
     /// Text: the patterns, tried in order.
     #[serde(default)]
     pub pattern: Vec<Pattern>,
+    /// While the host is behind, signals of a file that is followed are let go: `low`, `medium` or `high`
+    /// priority; without it they are waited with.
+    pub shed: Option<Shed>,
 }
 
 fn everything() -> Spanned<String> {

@@ -149,7 +149,7 @@ impl Host for Steer {
     }
 
     fn metrics(&self) -> String {
-        metrics(&self.board)
+        metrics(&self.board) + &self.board.measured()
     }
 }
 

@@ -59,6 +59,9 @@ impl std::fmt::Debug for Board {
     }
 }
 
+/// Writes metrics as Prometheus reads them.
+type Measure = Box<dyn Fn() -> String + Send>;
+
 type Listener = Box<dyn Fn(&Told) + Send>;
 
 #[derive(Default)]
@@ -69,9 +72,20 @@ struct Inner {
     decisions: BTreeMap<(SlotId, &'static str), u64>,
     ledger: Ledger,
     listener: Option<Listener>,
+    measures: Vec<Measure>,
 }
 
 impl Board {
+    /// `measure` is asked too when somebody measures the host.
+    pub fn measure(&self, measure: impl Fn() -> String + Send + 'static) {
+        self.with(|inner| inner.measures.push(Box::new(measure)));
+    }
+
+    /// What those say that measure beside it.
+    pub fn measured(&self) -> String {
+        self.with(|inner| inner.measures.iter().map(|measure| measure()).collect())
+    }
+
     /// All slots as they are.
     pub fn slots(&self) -> BTreeMap<SlotId, Slot> {
         self.with(|inner| inner.slots.clone())

@@ -162,12 +162,17 @@ impl Run<'_> {
                 self.pipeline.reopen_input(input as usize);
                 Ok(())
             }
+            Given::Shed(_, records) => {
+                self.tally.shed += records;
+                Ok(())
+            }
             Given::Tick(now_us) => {
                 self.tick(now_us);
                 Ok(())
             }
             Given::End => {
                 let mut events = Vec::new();
+                self.watch.entries(self.pipeline.waiting());
                 self.pipeline.finish(&mut events);
                 self.write(events)
             }
@@ -270,6 +275,7 @@ impl Run<'_> {
     pub(crate) fn save(&mut self, slice: stillhouse_core::Slice) -> Result<(State, stillhouse_core::Checkpoint)> {
         self.settle()?;
         let mut events = Vec::new();
+        self.watch.entries(self.pipeline.waiting());
         let (pipeline, core) = self.pipeline.save(slice, &mut events);
         self.write(events)?;
         let state = State {
