@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod control;
 mod demo;
+mod export;
 mod output;
 mod replay;
 mod rule;
@@ -49,6 +50,9 @@ enum Command {
     /// Distil the log of a store again: the same bytes, or with another configuration what it would have said.
     #[command(after_help = replay::HELP)]
     Replay(replay::Arguments),
+    /// Write what a store holds as Parquet, for DuckDB, pandas and others.
+    #[command(after_help = export::HELP)]
+    Export(export::Arguments),
     /// Check a store, or make it smaller.
     #[command(after_help = store::HELP)]
     Store(store::Arguments),
@@ -252,6 +256,7 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
     match arguments.command {
         Command::Run(run) => run::carry_out(&run),
         Command::Store(arguments) => store::carry_out(&arguments),
+        Command::Export(arguments) => export::carry_out(&arguments),
         Command::Replay(replay) => replay::carry_out(&replay),
         Command::Check(check) => check::carry_out(&check),
         Command::Demo(demo) => demo::carry_out(&demo),

@@ -7,6 +7,8 @@ pub mod control;
 pub mod decode;
 pub mod demo;
 pub mod durable;
+#[cfg(feature = "export")]
+pub mod export;
 pub mod input;
 pub mod journal;
 pub mod map;
