@@ -88,6 +88,10 @@ pub fn export(
 ) -> Result<Exported> {
     let range = range(recorded, selection)?;
     let columns = chosen(selection)?;
+    let store = recorded.store.path();
+    if file.canonicalize().is_ok_and(|file| store.canonicalize().is_ok_and(|store| file == store)) {
+        bail!("{}: is the store; writing to it would destroy it", file.display());
+    }
     let part = Part::new(file)?;
     let open = File::create(&part.path).with_context(|| format!("{}: cannot be written", part.path.display()))?;
     let mut rows = Rows::new(open, selection.what, columns)?;

@@ -223,6 +223,9 @@ fn a_range_and_columns_can_be_chosen() {
     assert!(unknown.starts_with("log: no column `raww`; there are `position`"), "{unknown}");
     let twice = refused(&Selection { columns: names(&["raw", "raw"]), ..some.clone() });
     assert_eq!(twice, "the column `raw` is named twice");
+    let recorded = Recorded::open(&store).unwrap();
+    let error = export(&recorded, &selection(What::Log), &store, &mut |_, _, _| {}).expect_err("it is the store");
+    assert!(error.to_string().ends_with("is the store; writing to it would destroy it"), "{error}");
     let beyond = refused(&Selection { from: Some(9), to: None, ..some });
     assert!(beyond.contains("expected positions from 0 to 4"), "{beyond}");
 }

@@ -77,8 +77,6 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
         anyhow::bail!("--to: expected a file; Parquet cannot be written to standard output");
     }
     let recorded = Recorded::open(&arguments.store)?;
-    // It is refused if it would destroy what it reads, or there is no such folder.
-    super::output::Output::new(&arguments.to.to_string_lossy(), &arguments.store, &[], Some(&arguments.store))?;
     let selection = Selection {
         what: match arguments.what {
             What::Log => Of::Log,
