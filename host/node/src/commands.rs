@@ -7,6 +7,7 @@ mod demo;
 mod diff;
 mod dlq;
 mod explain;
+mod export;
 mod ledger;
 mod output;
 mod replay;
@@ -65,6 +66,9 @@ enum Command {
     /// Look at dead letters, send them again, or forget them.
     #[command(after_help = dlq::HELP)]
     Dlq(dlq::Arguments),
+    /// Write what a store holds as Parquet, for DuckDB, pandas and others.
+    #[command(after_help = export::HELP)]
+    Export(export::Arguments),
     /// Check a store, or make it smaller.
     #[command(after_help = store::HELP)]
     Store(store::Arguments),
@@ -272,6 +276,7 @@ pub fn carry_out(arguments: Arguments) -> Result<ExitCode> {
         Command::Ledger(arguments) => ledger::carry_out(&arguments),
         Command::Dlq(arguments) => dlq::carry_out(&arguments),
         Command::Store(arguments) => store::carry_out(&arguments),
+        Command::Export(arguments) => export::carry_out(&arguments),
         Command::Replay(replay) => replay::carry_out(&replay),
         Command::Check(check) => check::carry_out(&check),
         Command::Demo(demo) => demo::carry_out(&demo),

@@ -9,6 +9,8 @@ pub mod demo;
 pub mod diff;
 pub mod durable;
 pub mod explain;
+#[cfg(feature = "export")]
+pub mod export;
 pub mod input;
 pub mod intake;
 pub mod journal;

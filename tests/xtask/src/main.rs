@@ -1,5 +1,7 @@
 //! What a developer and CI run. It installs what is missing by itself.
 
+mod export;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -9,7 +11,8 @@ cargo xtask COMMAND
   demo [ARGUMENTS]   build the rules and the program, and run the demonstration
   test [ARGUMENTS]   build the rules and run all checks and tests
   rules              build the rules that ship into target/rules
-  build              build the rules and the program into target/dist/stillhouse
+  build [ARGUMENTS]  build the rules and the program into target/dist/stillhouse
+  export             run examples, export them, and read that with DuckDB and pandas; loads them once
 ";
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -21,7 +24,8 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "demo" => demo(&root, rest),
         Some((command, rest)) if command == "test" => test(&root, rest),
         Some((command, _)) if command == "rules" => rules(&root),
-        Some((command, _)) if command == "build" => build(&root),
+        Some((command, rest)) if command == "build" => build(&root, rest),
+        Some((command, _)) if command == "export" => rules(&root).and_then(|()| export::check(&root)),
         Some((command, _)) if command == "--help" || command == "help" => {
             print!("{HELP}");
             Ok(())
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn demo(root: &Path, arguments: &[String]) -> Result<(), String> {
-    build(root)?;
+    build(root, &[])?;
     let program = root.join("target/dist/stillhouse");
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if !arguments.contains(&"--output") {
@@ -47,9 +51,11 @@ fn demo(root: &Path, arguments: &[String]) -> Result<(), String> {
     run(Command::new(program).current_dir(root).arg("demo").args(arguments))
 }
 
-fn build(root: &Path) -> Result<(), String> {
+fn build(root: &Path, arguments: &[String]) -> Result<(), String> {
     rules(root)?;
-    cargo(root, &["build", "--profile", "dist", "--package", "stillhouse"])
+    let mut build = vec!["build", "--profile", "dist", "--package", "stillhouse"];
+    build.extend(arguments.iter().map(String::as_str));
+    cargo(root, &build)
 }
 
 fn test(root: &Path, arguments: &[String]) -> Result<(), String> {
