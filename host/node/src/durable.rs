@@ -225,12 +225,11 @@ impl Durable {
     }
 
     /// Notes a chunk that the core is about to be given, and how far its input is read then.
-    pub fn chunk(&mut self, index: usize, path: &str, chunk: &mut Chunk) {
-        let given = Given::chunk(index, chunk);
-        self.given(&given);
-        if let Given::Chunk { bytes, .. } = given {
-            chunk.bytes = bytes;
-        }
+    pub fn chunk(&mut self, index: usize, path: &str, chunk: &Chunk) {
+        let [head, bytes, tail] = Given::chunk_parts(index, chunk);
+        self.since_checkpoint_bytes += (head.len() + bytes.len() + tail.len()) as u64;
+        self.batch.append_parts(Sequence::Log, self.log, crate::clock::now_us(), &[&head, &bytes, &tail]);
+        self.log += 1;
         let position = self.positions.entry(path.to_owned()).or_default();
         position.place = chunk.next;
         let value = postcard::to_allocvec(position).expect("a position is plain data");

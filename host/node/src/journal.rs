@@ -1,6 +1,8 @@
 //! The entries of the log: all that the driver was given, in order. Replaying them gives the same bytes,
 //! whatever the clock said in between.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::Span;
@@ -112,6 +114,9 @@ impl Mapper {
     }
 }
 
+/// The number of [`Given::Chunk`] in the format: it is the third.
+const CHUNK_VARIANT: u32 = 2;
+
 /// A rule's file is cut into entries of so many bytes.
 const RULE_BYTES: usize = 1 << 20;
 
@@ -152,6 +157,20 @@ impl Given {
         })
     }
 
+    /// A chunk as an entry, in parts of which the second is its bytes: they are many, and are not copied here.
+    ///
+    /// # Panics
+    /// Never: it is plain data.
+    pub fn chunk_parts(input: usize, chunk: &Chunk) -> [Cow<'_, [u8]>; 3] {
+        let span = |span: &Span| (span.start, span.len);
+        let records: Option<Vec<(u32, u32)>> = chunk.records.as_ref().map(|records| records.iter().map(span).collect());
+        let head = (CHUNK_VARIANT, input as u32, chunk.first, chunk.bytes.len());
+        let plain = "what is given is plain data";
+        let head = postcard::to_allocvec(&head).expect(plain);
+        let tail = postcard::to_allocvec(&(records, &chunk.broken)).expect(plain);
+        [Cow::Owned(head), Cow::Borrowed(&chunk.bytes), Cow::Owned(tail)]
+    }
+
     /// A chunk as an entry.
     pub fn chunk(input: usize, chunk: &mut Chunk) -> Self {
         let span = |span: &Span| (span.start, span.len);
@@ -180,5 +199,21 @@ impl Given {
     /// If it is none.
     pub fn decode(record: &[u8]) -> Result<Self> {
         postcard::from_bytes(record).context("an entry of the log is not understood")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_in_parts_is_a_chunk() {
+        let spans = vec![Span { start: 0, len: 300 }, Span { start: 301, len: 7 }];
+        for records in [None, Some(spans)] {
+            let broken = vec![(9, b"cut".to_vec(), "too long".to_owned())];
+            let mut chunk = Chunk { bytes: vec![7; 400], records, first: 300, broken, ..Chunk::default() };
+            let parts = Given::chunk_parts(5, &chunk).concat();
+            assert_eq!(parts, Given::chunk(5, &mut chunk).encode());
+        }
     }
 }

@@ -495,7 +495,7 @@ impl<'a> Run<'a> {
             self.mask(&mut chunks);
         }
         if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
-            for (input, chunk) in &mut chunks {
+            for (input, chunk) in &chunks {
                 durable.chunk(*input, &self.paths[*input], chunk);
             }
         }

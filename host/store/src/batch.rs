@@ -55,8 +55,14 @@ impl Batch {
     /// Appends a record at the position `first`, which follows the last one. Consecutive records form one block,
     /// cut at [`BLOCK_BYTES`]; `time_us` is the time by which it is kept.
     pub fn append(&mut self, sequence: Sequence, first: u64, time_us: i64, record: &[u8]) {
-        if record.len() > RECORD_BYTES_MAX {
-            return self.too_long("record", sequence.name(), record.len(), RECORD_BYTES_MAX);
+        self.append_parts(sequence, first, time_us, &[record]);
+    }
+
+    /// As [`Batch::append`], of a record in parts: a long one is copied once only.
+    pub fn append_parts(&mut self, sequence: Sequence, first: u64, time_us: i64, record: &[&[u8]]) {
+        let length = record.iter().map(|part| part.len()).sum();
+        if length > RECORD_BYTES_MAX {
+            return self.too_long("record", sequence.name(), length, RECORD_BYTES_MAX);
         }
         self.expect(sequence, first);
         let run = &mut self.runs[sequence as usize];

@@ -18,6 +18,9 @@ const _: () = assert!(RAW_BYTES_MAX < u32::MAX as usize);
 /// What stands before each record.
 pub const LENGTH_BYTES: usize = 4;
 
+/// A record of so many bytes is long.
+const LONG_BYTES: usize = 64 << 10;
+
 const ENTRY_BYTES: usize = 28;
 
 /// What is known of a block without reading it.
@@ -68,9 +71,16 @@ impl Block {
         !self.is_sealed && self.raw_bytes < BLOCK_BYTES
     }
 
-    pub fn append(&mut self, time_us: i64, record: &[u8]) {
-        self.bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        self.bytes.extend_from_slice(record);
+    /// Appends one record, given in parts.
+    pub fn append(&mut self, time_us: i64, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if self.bytes.is_empty() {
+            // Where records are long another one fits, and nothing is moved.
+            let more = if length >= LONG_BYTES { length + length / 8 } else { 0 };
+            self.bytes.reserve_exact(LENGTH_BYTES + length + more);
+        }
+        self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.raw_bytes = self.bytes.len();
         self.count += 1;
         self.time_us = self.time_us.max(time_us);
@@ -184,7 +194,7 @@ mod tests {
     fn a_block_comes_back_or_says_what_is_wrong() {
         let mut block = Block::new(7);
         let records: [&[u8]; 4] = [b"", b"one", &[9; 5000], b"four"];
-        records.iter().enumerate().for_each(|(at, record)| block.append(10 - at as i64, record));
+        records.iter().enumerate().for_each(|(at, record)| block.append(10 - at as i64, &[record]));
         let (entry, stored) = block.stored(Sequence::Log);
         let stored = stored.into_owned();
         let decoded = Entry::decode(Sequence::Log, 7, &entry).unwrap();
