@@ -21,10 +21,11 @@ use stillhouse_store::{Batch, CommitOptions, Committer, Map, Sequence, Store};
 use tokio::sync::mpsc::Sender;
 
 pub use checkpoint::{Kept, State};
-pub use outlet::Outlet;
+pub use outlet::{Outlet, Output};
 pub use paged::Paged;
 pub use recorded::{Entry, Recorded};
 
+use crate::clock::Clock;
 use crate::decode::framing::Chunk;
 use crate::input::{Piece, Position};
 use crate::journal::Given;
@@ -87,6 +88,7 @@ pub struct Durable {
     positions: BTreeMap<String, Position>,
     outlet: Outlet,
     wake: Arc<OnceLock<Sender<Piece>>>,
+    clock: Clock,
 }
 
 impl Durable {
@@ -108,11 +110,24 @@ impl Durable {
             // Who cannot be woken is awake.
             drop(to_wake.get().map(|to| to.try_send(Piece::Commit)));
         })?;
+        let output = output.map_or(Output::Stream, |path| Output::File(path.to_owned()));
+        let durable = Self::on(store, committer, policy, output, Arc::new(crate::clock::now_us))?;
+        Ok(Self { wake, ..durable })
+    }
+
+    /// As [`Durable::open`], on a store that is open, with its committer and a clock.
+    ///
+    /// # Errors
+    /// If the store or the output cannot be read.
+    pub fn on(store: Arc<Store>, committer: Committer, policy: Policy, output: Output, clock: Clock) -> Result<Self> {
         let positions = store.scan(Map::Positions, &[], None)?.map(|pair| {
             let (path, position) = pair?;
             let position = postcard::from_bytes(&position).context("a position is not understood")?;
             Ok((String::from_utf8_lossy(&path).into_owned(), position))
         });
+        let mut outlet = Outlet::open(&store, output, clock())?;
+        let mut batch = Batch::default();
+        outlet.begin(&mut batch);
         Ok(Self {
             log: store.next(Sequence::Log),
             events: store.next(Sequence::Events),
@@ -123,9 +138,10 @@ impl Durable {
             since_checkpoint_bytes: 0,
             last_checkpoint_bytes: 0,
             positions: positions.collect::<Result<_>>()?,
-            outlet: Outlet::open(&store, output)?,
-            wake,
-            batch: Batch::default(),
+            outlet,
+            wake: Arc::default(),
+            clock,
+            batch,
             committer,
             policy,
             store,
@@ -151,7 +167,7 @@ impl Durable {
     pub fn given(&mut self, given: &Given) {
         let record = given.encode();
         self.since_checkpoint_bytes += record.len() as u64;
-        self.batch.append(Sequence::Log, self.log, crate::clock::now_us(), &record);
+        self.batch.append(Sequence::Log, self.log, (self.clock)(), &record);
         self.log += 1;
     }
 
@@ -204,7 +220,7 @@ impl Durable {
             return self.compare(position, line);
         }
         let record = Entry { log: self.log, line }.encode();
-        self.batch.append(Sequence::Events, position, crate::clock::now_us(), &record);
+        self.batch.append(Sequence::Events, position, (self.clock)(), &record);
         self.outlet.push(line);
         Ok(())
     }
@@ -250,7 +266,7 @@ impl Durable {
     /// # Errors
     /// If it cannot be written.
     pub fn let_out(&mut self, output: &mut dyn std::io::Write) -> Result<()> {
-        self.outlet.let_out(self.committer.committed(), output, &mut self.batch)
+        self.outlet.let_out(self.committer.committed(), output, (self.clock)(), &mut self.batch)
     }
 
     /// Returns once all that was noted is committed and let out.
@@ -261,7 +277,7 @@ impl Durable {
         self.commit()?;
         self.committer.flush()?;
         self.let_out(output)?;
-        self.outlet.settle(&mut self.batch)?;
+        self.outlet.settle((self.clock)(), &mut self.batch)?;
         self.commit()?;
         Ok(self.committer.flush()?)
     }

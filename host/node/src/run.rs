@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -18,7 +17,7 @@ use crate::config::{Config, InputConfig};
 use crate::control;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
-use crate::durable::{Durable, Kept, Policy, Recorded};
+use crate::durable::{Durable, Policy, Recorded};
 use crate::input::{Input, Piece, Reading, open, tell_time};
 use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
@@ -109,15 +108,15 @@ pub fn run(
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
-    let durable = match &options.store {
+    let mut durable = match &options.store {
         Some(path) => Some(Durable::open(path, options.policy.clone(), options.output.as_deref())?),
         None => None,
     };
-    let goes_on = durable.as_ref().filter(|durable| !durable.is_new());
-    let kept = match goes_on {
-        Some(durable) => Some(last_checkpoint(durable)?),
-        None => None,
-    };
+    let mut kept = None;
+    if let Some(begun) = durable.take_if(|durable| !durable.is_new()) {
+        let (begun, last) = going_on::caught_up(begun, config, options, watch)?;
+        (durable, kept) = (Some(begun), Some(last));
+    }
     let ordered = kept.as_ref().map(|kept| config.in_order_of(&kept.state.rollouts)).transpose()?;
     let config = ordered.as_ref().unwrap_or(config);
     let loading = if options.follow { Loading::Beside } else { Loading::AtOnce };
@@ -147,12 +146,6 @@ pub fn run(
     // Readers that still wait for a file or for standard input must not hold the program up.
     runtime.shutdown_background();
     Ok(outcome)
-}
-
-fn last_checkpoint(durable: &Durable) -> Result<Kept> {
-    let (log, _) = durable.at();
-    Kept::newest(durable.store(), log)?
-        .context("the store has no checkpoint to go on from; `stillhouse store check` says more")
 }
 
 /// So many versions of each rule may have instances at once: in force, tried, last good, next.
@@ -575,7 +568,7 @@ impl<'a> Run<'a> {
         }
         let masked = &self.masked;
         let mask = |(input, chunk): &mut (usize, Chunk)| masked[*input].as_ref().map_or(0, |mask| mask.chunk(chunk));
-        self.tally.withheld += self.pipeline.on_workers(|| chunks.par_iter_mut().map(mask).sum::<u64>());
+        self.tally.withheld += self.pipeline.sum_over(chunks, mask);
     }
 
     pub(crate) fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {

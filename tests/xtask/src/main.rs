@@ -1,5 +1,7 @@
 //! What a developer and CI run. It installs what is missing by itself.
 
+mod mutants;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -10,6 +12,7 @@ cargo xtask COMMAND
   test [ARGUMENTS]   build the rules and run all checks and tests
   rules              build the rules that ship into target/rules
   build              build the rules and the program into target/dist/stillhouse
+  mutants [SEEDS]    put faults into a copy of the sources; the simulation must find each
 ";
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "test" => test(&root, rest),
         Some((command, _)) if command == "rules" => rules(&root),
         Some((command, _)) if command == "build" => build(&root),
+        Some((command, rest)) if command == "mutants" => mutants::mutants(&root, rest),
         Some((command, _)) if command == "--help" || command == "help" => {
             print!("{HELP}");
             Ok(())
