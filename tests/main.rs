@@ -61,6 +61,7 @@ mod rollout_config;
 mod rollouts;
 mod score;
 mod silence;
+mod simulation;
 mod spread;
 mod steering;
 mod stream;

@@ -1,7 +1,11 @@
 //! The one real clock. Nothing that is distilled depends on it, except through ticks, which are
 //! entries of the log.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Tells wall-clock time in microseconds since 1970: [`now_us`], or that of a simulation.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Wall-clock time in microseconds since 1970.
 pub fn now_us() -> i64 {

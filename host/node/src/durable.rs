@@ -22,10 +22,11 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
 pub use checkpoint::{Kept, State};
-pub use outlet::Outlet;
+pub use outlet::{Outlet, Output};
 pub use paged::Paged;
 pub use recorded::{Entry, Recorded};
 
+use crate::clock::Clock;
 use crate::decode::framing::Chunk;
 use crate::input::{Piece, Position};
 use crate::journal::Given;
@@ -144,6 +145,7 @@ pub struct Durable {
     buried: VecDeque<u64>,
     dead_forgotten: u64,
     waiting: VecDeque<(u64, Vec<oneshot::Sender<Result<(), String>>>)>,
+    clock: Clock,
 }
 
 impl Durable {
@@ -167,11 +169,24 @@ impl Durable {
             // Who cannot be woken is awake.
             drop(to_wake.get().map(|to| to.try_send(Piece::Commit)));
         })?;
+        let output = output.map_or(Output::Stream, |path| Output::File(path.to_owned()));
+        let durable = Self::on(store, committer, policy, output, Arc::new(crate::clock::now_us))?;
+        Ok(Self { wake, told, ..durable })
+    }
+
+    /// As [`Durable::open`], on a store that is open, with its committer and a clock.
+    ///
+    /// # Errors
+    /// If the store or the output cannot be read.
+    pub fn on(store: Arc<Store>, committer: Committer, policy: Policy, output: Output, clock: Clock) -> Result<Self> {
         let positions = store.scan(Map::Positions, &[], None)?.map(|pair| {
             let (path, position) = pair?;
             let position = postcard::from_bytes(&position).context("a position is not understood")?;
             Ok((String::from_utf8_lossy(&path).into_owned(), position))
         });
+        let mut outlet = Outlet::open(&store, output, clock())?;
+        let mut batch = Batch::default();
+        outlet.begin(&mut batch);
         Ok(Self {
             log: store.next(Sequence::Log),
             events: store.next(Sequence::Events),
@@ -182,23 +197,19 @@ impl Durable {
             since_checkpoint_bytes: 0,
             last_checkpoint_bytes: 0,
             positions: positions.collect::<Result<_>>()?,
-            outlet: Outlet::open(&store, output)?,
-            wake,
+            outlet,
+            wake: Arc::default(),
             answers: Vec::new(),
             buried: buried(&store)?,
             dead_forgotten: 0,
             waiting: VecDeque::new(),
-            batch: Batch::default(),
+            clock,
+            batch,
             committer: Arc::new(committer),
-            told,
+            told: watch::channel(0).1,
             policy,
             store,
         })
-    }
-
-    /// All events that the store has were made again; those that come are new.
-    pub fn settled(&mut self) {
-        (self.known, self.again) = (self.events, None);
     }
 
     /// Whether nothing was ever written to it.
@@ -220,7 +231,7 @@ impl Durable {
     pub fn given(&mut self, given: &Given) {
         let record = given.encode();
         self.since_checkpoint_bytes += record.len() as u64;
-        self.batch.append(Sequence::Log, self.log, crate::clock::now_us(), &record);
+        self.batch.append(Sequence::Log, self.log, (self.clock)(), &record);
         self.log += 1;
     }
 
@@ -228,7 +239,7 @@ impl Durable {
     pub fn chunk(&mut self, index: usize, path: &str, chunk: &Chunk) {
         let [head, bytes, tail] = Given::chunk_parts(index, chunk);
         self.since_checkpoint_bytes += (head.len() + bytes.len() + tail.len()) as u64;
-        self.batch.append_parts(Sequence::Log, self.log, crate::clock::now_us(), &[&head, &bytes, &tail]);
+        self.batch.append_parts(Sequence::Log, self.log, (self.clock)(), &[&head, &bytes, &tail]);
         self.log += 1;
         let position = self.positions.entry(path.to_owned()).or_default();
         position.place = chunk.next;
@@ -275,14 +286,14 @@ impl Durable {
             self.bury(position, line);
         }
         let record = Entry { log: self.log, line }.encode();
-        self.batch.append(Sequence::Events, position, crate::clock::now_us(), &record);
+        self.batch.append(Sequence::Events, position, (self.clock)(), &record);
         self.outlet.push(line);
         Ok(())
     }
 
     /// A signal that could not be read or mapped is kept, so that it can be given again.
     fn bury(&mut self, position: u64, line: &[u8]) {
-        let at_us = crate::clock::now_us();
+        let at_us = (self.clock)();
         let dead = Dead { attempts: 0, reason: String::new(), at_us, line: line.to_vec(), again: false };
         let value = postcard::to_allocvec(&dead).expect("a dead letter is plain data");
         self.batch.put(Map::Dead, dead_key(None, position).as_bytes(), value);
@@ -367,7 +378,7 @@ impl Durable {
             // Who has gone away asks again.
             answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
         }
-        self.outlet.let_out(committed, output, &mut self.batch)
+        self.outlet.let_out(committed, output, (self.clock)(), &mut self.batch)
     }
 
     /// Returns once all that was noted is committed and let out.
@@ -378,7 +389,7 @@ impl Durable {
         self.commit()?;
         self.committer.flush()?;
         self.let_out(output)?;
-        self.outlet.settle(&mut self.batch)?;
+        self.outlet.settle((self.clock)(), &mut self.batch)?;
         self.commit()?;
         Ok(self.committer.flush()?)
     }

@@ -53,7 +53,8 @@ pub struct Pipeline<'a> {
     shards: usize,
     core: Core,
     judge: Box<dyn Judge + Send + 'a>,
-    pool: rayon::ThreadPool,
+    /// `None`: one worker is enough, and works on the thread of whoever asks.
+    pool: Option<rayon::ThreadPool>,
     /// One for each thread of the pool.
     workers: Vec<Mutex<Worker>>,
     inputs: Vec<InputState>,
@@ -115,11 +116,10 @@ impl<'a> Pipeline<'a> {
     /// # Panics
     /// If there is no worker, or threads cannot be started.
     pub fn new(plan: Plan, shards: usize, judge: Box<dyn Judge + Send + 'a>, workers: Vec<Worker>) -> Self {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(workers.len())
-            .thread_name(|index| format!("worker-{index}"))
-            .build()
-            .expect("threads can be started");
+        assert!(!workers.is_empty(), "a pipeline needs a worker");
+        let threads =
+            rayon::ThreadPoolBuilder::new().num_threads(workers.len()).thread_name(|index| format!("worker-{index}"));
+        let pool = (workers.len() > 1).then(|| threads.build().expect("threads can be started"));
         Self {
             leap_max_us: plan.order.leap_max_us,
             plan: plan.clone(),
@@ -267,9 +267,12 @@ impl<'a> Pipeline<'a> {
         open.min_by_key(|(_, input)| input.newest_us).map(|(index, _)| index)
     }
 
-    /// Runs `work` on the threads that decode.
-    pub fn on_workers<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        self.pool.install(work)
+    /// Does `work` for each item on the threads that decode, and adds up what it tells.
+    pub fn sum_over<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) -> u64 + Send + Sync) -> u64 {
+        match &self.pool {
+            Some(pool) => pool.install(|| items.par_iter_mut().map(work).sum()),
+            None => items.iter_mut().map(work).sum(),
+        }
     }
 
     /// Decodes and maps `chunks` while the core takes in what waits, and appends what leaves.
@@ -284,12 +287,18 @@ impl<'a> Pipeline<'a> {
             (input, first, worker.map(&inputs[input].decoder, chunk))
         };
         let (core, judge) = (&mut self.core, &mut *self.judge);
-        let mapped: Vec<(usize, u64, Mapped)> = self.pool.install(|| {
-            let step = || {
-                core.step_with(waiting, judge, out, &|shards, run| shards.par_iter_mut().for_each(run));
-            };
-            rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
-        });
+        let mapped: Vec<(usize, u64, Mapped)> = match &self.pool {
+            None => {
+                core.step(waiting, judge, out);
+                chunks.into_iter().map(map).collect()
+            }
+            Some(pool) => pool.install(|| {
+                let step = || {
+                    core.step_with(waiting, judge, out, &|shards, run| shards.par_iter_mut().for_each(run));
+                };
+                rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
+            }),
+        };
         for (input, first, mapped) in mapped {
             self.enter(input, first, mapped);
         }

@@ -22,7 +22,7 @@ use stillhouse_rules::{Kind, Rule, RuleEngine};
 
 pub use ask::{Ask, Reply, Tell};
 pub use board::{Board, Differs, Told};
-pub use saved::Saved;
+pub use saved::{Saved, SavedType};
 pub use stage::{Brought, Offer, Outcome, Staged};
 
 use crate::config::Config;

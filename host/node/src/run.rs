@@ -11,14 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
 
 use crate::config::{Config, InputConfig};
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
-use crate::durable::{Durable, Kept, Policy, Recorded};
+use crate::durable::{Durable, Policy, Recorded};
 use crate::input::Input;
 use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
@@ -117,15 +116,10 @@ pub fn run(
         Some(path) => Some(Durable::open(path, options.policy.clone(), options.output.as_deref())?),
         None => None,
     };
-    let goes_on = durable.as_ref().filter(|durable| !durable.is_new());
-    let mut kept = match goes_on {
-        Some(durable) => Some(last_checkpoint(durable)?),
-        None => None,
-    };
-    if let Some(then) = kept.take_if(|kept| kept.state.config != config.digest && has_tail(durable.as_ref(), kept)) {
-        // What was given after the checkpoint was given under the configuration of then.
-        durable = Some(settle(then, durable.take().context("a store")?, output, options, watch)?);
-        kept = durable.as_ref().map(last_checkpoint).transpose()?;
+    let mut kept = None;
+    if let Some(begun) = durable.take_if(|durable| !durable.is_new()) {
+        let (begun, last) = going_on::caught_up(begun, config, options, watch)?;
+        (durable, kept) = (Some(begun), Some(last));
     }
     let ordered = kept.as_ref().map(|kept| config.in_order_of(&kept.state.rollouts)).transpose()?;
     let config = ordered.as_ref().unwrap_or(config);
@@ -183,37 +177,6 @@ fn measure(board: &Board, durable: &Durable, sinks: &Sinks) {
         (Some(store), Some(committer)) => crate::durable::text(&store, &committer) + &Sinks::text(&metrics, &store),
         _ => String::new(),
     });
-}
-
-fn has_tail(durable: Option<&Durable>, kept: &Kept) -> bool {
-    durable.is_some_and(|durable| kept.state.log < durable.at().0)
-}
-
-/// Goes on from a checkpoint to the end of the log, as the configuration of then says, and keeps the state.
-fn settle(
-    kept: Kept,
-    durable: Durable,
-    output: &mut dyn Write,
-    options: &Options,
-    watch: &mut dyn Watch,
-) -> Result<Durable> {
-    let recorded = Recorded { store: Arc::clone(durable.store()) };
-    let config = recorded.config(&kept.state.config)?.in_order_of(&kept.state.rollouts)?;
-    let versions = kept.state.rollouts.clone();
-    let mut run = Run::new(&config, Some((&recorded, &versions)), options, Loading::Recorded, output, watch)?;
-    run.durable = Some(durable);
-    run.go_on(kept, &recorded, Vec::new())?;
-    run.checkpoint()?;
-    let mut durable = run.durable.take().context("a store")?;
-    durable.finish(run.output)?;
-    durable.settled();
-    Ok(durable)
-}
-
-fn last_checkpoint(durable: &Durable) -> Result<Kept> {
-    let (log, _) = durable.at();
-    Kept::newest(durable.store(), log)?
-        .context("the store has no checkpoint to go on from; `stillhouse store check` says more")
 }
 
 /// So many versions of each rule may have instances at once: in force, tried, last good, next.
@@ -487,7 +450,7 @@ impl<'a> Run<'a> {
         }
         let masked = &self.masked;
         let mask = |(input, chunk): &mut (usize, Chunk)| masked[*input].as_ref().map_or(0, |mask| mask.chunk(chunk));
-        self.tally.withheld += self.pipeline.on_workers(|| chunks.par_iter_mut().map(mask).sum::<u64>());
+        self.tally.withheld += self.pipeline.sum_over(chunks, mask);
     }
 
     pub(crate) fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {

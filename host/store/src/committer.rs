@@ -1,4 +1,4 @@
-//! Group commit: a thread that commits what came since the last time in one transaction.
+//! Group commit: what came since the last time is committed in one transaction, by a thread of its own.
 
 use std::fmt;
 use std::io;
@@ -119,15 +119,25 @@ pub enum CommitError {
     },
 }
 
-/// A thread that commits batches in the order in which they are submitted. Nobody else may write to the store
-/// meanwhile.
+/// Commits batches in the order in which they are submitted, on a thread of its own. Nobody else may write to the
+/// store meanwhile.
 ///
 /// When a commit fails, it is tried again until it succeeds. What is submitted waits, up to
 /// [`CommitOptions::queue_bytes_max`], and then those who submit wait. So nothing is lost, and it goes on by itself.
 #[derive(Debug)]
 pub struct Committer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    by: Mutex<By>,
+}
+
+/// Who commits.
+#[derive(Debug)]
+enum By {
+    Thread(JoinHandle<()>),
+    /// Whoever calls [`Committer::try_commit`]. The batch that was taken last and could not be written yet.
+    Hand(Option<Batch>),
+    /// Nobody any more.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -163,7 +173,42 @@ impl Committer {
                 shared.end();
             }
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, by: Mutex::new(By::Thread(thread)) })
+    }
+
+    /// A committer without a thread: what is submitted waits until [`Committer::try_commit`] is called. So a
+    /// simulation says when something is committed. The queue has no bound.
+    #[must_use]
+    pub fn by_hand(store: Arc<Store>) -> Self {
+        let options = CommitOptions { queue_bytes_max: usize::MAX, ..CommitOptions::default() };
+        let queue = Mutex::new(Queue::new(Sequence::ALL.map(|sequence| store.next(sequence))));
+        let shared = Arc::new(Shared { store, options, queue, work: Condvar::new(), done: Condvar::new() });
+        Self { shared, by: Mutex::new(By::Hand(None)) }
+    }
+
+    /// Tries once to commit what was submitted, up to [`CommitOptions::bytes_max`]. Tells the newest committed
+    /// ticket. Of a committer with a thread that is all.
+    ///
+    /// # Errors
+    /// If the store could not write; it is tried again by the next call.
+    pub fn try_commit(&self) -> Result<u64, String> {
+        let mut by = self.by();
+        let By::Hand(left) = &mut *by else { return Ok(self.committed()) };
+        let is_again = left.is_some();
+        let batch = match left.take() {
+            Some(batch) => batch,
+            None if self.shared.queue().bytes() == 0 => return Ok(self.committed()),
+            None => self.shared.queue().take(self.shared.options.bytes_max, Instant::now()),
+        };
+        let result = self.shared.attempt(&batch, is_again);
+        let mut queue = self.shared.queue();
+        if let Err(error) = result {
+            *left = Some(batch);
+            queue.fail(error.clone(), Instant::now());
+            return Err(error);
+        }
+        queue.commit(Instant::now());
+        Ok(queue.committed)
     }
 
     /// Gives a batch to be committed, and tells its ticket; the first is 1. Waits while the queue is full. A batch that
@@ -211,15 +256,27 @@ impl Committer {
     /// Commits all that was submitted without waiting for more, and returns once that is done.
     ///
     /// # Errors
-    /// If the committer was stopped before that.
+    /// If the committer was stopped before that, or has no thread and could not write.
     pub fn flush(&self) -> Result<(), CommitError> {
         let ticket = {
             let mut queue = self.shared.queue();
             queue.hurry_to = queue.submitted;
             queue.submitted
         };
+        if matches!(*self.by(), By::Hand(_)) {
+            return self.flush_by_hand(ticket);
+        }
         self.shared.work.notify_one();
         self.wait(ticket)
+    }
+
+    fn flush_by_hand(&self, ticket: u64) -> Result<(), CommitError> {
+        while self.committed() < ticket {
+            if self.try_commit().is_err() {
+                return self.shared.queue().left();
+            }
+        }
+        Ok(())
     }
 
     /// Commits all that was submitted, trying each commit once more at most, and ends the thread. What is submitted
@@ -231,11 +288,16 @@ impl Committer {
         self.shared.queue().is_stopping = true;
         self.shared.work.notify_all();
         self.shared.done.notify_all();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let by = std::mem::replace(&mut *self.by(), By::Nobody);
+        if let By::Thread(thread) = by {
             // It catches what panics in it, and tells it as an error.
             let _ = thread.join();
         }
         self.shared.queue().left()
+    }
+
+    fn by(&self) -> MutexGuard<'_, By> {
+        self.by.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How committing goes.

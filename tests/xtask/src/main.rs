@@ -1,6 +1,7 @@
 //! What a developer and CI run. It installs what is missing by itself.
 
 mod export;
+mod mutants;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -13,6 +14,7 @@ cargo xtask COMMAND
   rules              build the rules that ship into target/rules
   build [ARGUMENTS]  build the rules and the program into target/dist/stillhouse
   export             run examples, export them, and read that with DuckDB and pandas; loads them once
+  mutants [SEEDS]    put faults into a copy of the sources; the simulation must find each
 ";
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Some((command, _)) if command == "rules" => rules(&root),
         Some((command, rest)) if command == "build" => build(&root, rest),
         Some((command, _)) if command == "export" => rules(&root).and_then(|()| export::check(&root)),
+        Some((command, rest)) if command == "mutants" => mutants::mutants(&root, rest),
         Some((command, _)) if command == "--help" || command == "help" => {
             print!("{HELP}");
             Ok(())

@@ -59,7 +59,8 @@ impl Kept {
         Ok(Self::all(store)?.into_iter().rev().find(|kept| kept.state.log <= log))
     }
 
-    /// All checkpoints from which a run can go on, oldest first.
+    /// All checkpoints from which a run can go on, oldest first: they are whole together with those before
+    /// them, and the log is kept from them on.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -77,7 +78,7 @@ impl Kept {
                 _ => Some(1),
             };
             before = Some(number);
-            if row == Some(BUCKETS) {
+            if row == Some(BUCKETS) && state.log >= store.first(Sequence::Log) {
                 all.push(Self { number, state });
             }
         }
@@ -186,7 +187,7 @@ impl Durable {
         if policy == Retention::default() {
             return Ok(());
         }
-        let now_us = crate::clock::now_us();
+        let now_us = (self.clock)();
         let all = Kept::all(&self.store)?;
         let is_needed = |kept: &&Kept| needed_us.is_none_or(|needed_us| kept.state.watermark_us <= needed_us);
         let Some(needed) = all.iter().rev().find(is_needed) else { return Ok(()) };

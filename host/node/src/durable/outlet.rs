@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use stillhouse_store::{Batch, Map, Sequence, Store};
+use stillhouse_store::{Batch, Map, Sequence, Storage, Store};
 
 use super::recorded::Entry;
 
 /// How often it is noted how far a file was written: what comes after is cut and written again by a
 /// restart, so it costs nothing but that.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
+const NOTE_EVERY_US: u64 = 1_000_000;
 
 const CURSOR: &[u8] = b"output";
 
@@ -27,17 +27,29 @@ struct Cursor {
     bytes: u64,
 }
 
+/// What the output of a run is.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Something that cannot be taken back, such as a pipe.
+    Stream,
+    /// A file that the run appends to.
+    File(PathBuf),
+    /// Bytes that the run appends to.
+    Storage(Arc<dyn Storage>),
+}
+
 /// Events on their way to the output.
 pub struct Outlet {
     cursor: Cursor,
-    file: Option<PathBuf>,
+    output: Output,
     /// Lines that are in no batch yet that was handed over.
     open: Vec<u8>,
     open_events: u64,
     /// Lines by the ticket of their batch.
     sealed: VecDeque<(u64, Vec<u8>, u64)>,
-    noted: Instant,
+    noted_us: i64,
     is_noted: bool,
+    is_known: bool,
 }
 
 impl Outlet {
@@ -46,15 +58,12 @@ impl Outlet {
     ///
     /// # Errors
     /// If the store or the file cannot be read.
-    pub fn open(store: &Store, output: Option<&Path>) -> Result<Self> {
-        let cursor: Option<Cursor> = match store.get(Map::Cursors, CURSOR)? {
+    pub fn open(store: &Store, output: Output, now_us: i64) -> Result<Self> {
+        let known: Option<Cursor> = match store.get(Map::Cursors, CURSOR)? {
             Some(bytes) => Some(postcard::from_bytes(&bytes).context("the cursor of the output is not understood")?),
             None => None,
         };
-        let mut cursor = cursor.unwrap_or_default();
-        if let Some(path) = output {
-            cursor = cut(path, cursor)?;
-        }
+        let cursor = output.cut(known.unwrap_or_default())?;
         let mut lines = Vec::new();
         let from = cursor.event.max(store.first(Sequence::Events));
         for record in store.read(Sequence::Events, from)? {
@@ -64,13 +73,21 @@ impl Outlet {
         let sealed = if lines.is_empty() { VecDeque::new() } else { VecDeque::from([(0, lines, events)]) };
         Ok(Self {
             cursor,
-            file: output.map(Path::to_owned),
+            output,
             open: Vec::new(),
             open_events: 0,
             sealed,
-            noted: crate::clock::moment(),
+            noted_us: now_us,
             is_noted: true,
+            is_known: known.is_some(),
         })
+    }
+
+    /// Makes it known from the beginning: what it has not written is not to be removed.
+    pub fn begin(&mut self, batch: &mut Batch) {
+        if !std::mem::replace(&mut self.is_known, true) {
+            self.put(batch);
+        }
     }
 
     /// The next event.
@@ -96,7 +113,7 @@ impl Outlet {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn let_out(&mut self, committed: u64, output: &mut dyn Write, batch: &mut Batch) -> Result<()> {
+    pub fn let_out(&mut self, committed: u64, output: &mut dyn Write, now_us: i64, batch: &mut Batch) -> Result<()> {
         let mut wrote = false;
         while let Some((_, lines, events)) = self.sealed.pop_front_if(|(ticket, ..)| *ticket <= committed) {
             output.write_all(&lines).context("the output cannot be written")?;
@@ -110,42 +127,73 @@ impl Outlet {
         output.flush().context("the output cannot be written")?;
         self.is_noted = false;
         // What was written to a pipe cannot be taken back.
-        if self.file.is_none() || self.noted.elapsed() >= NOTE_EVERY { self.settle(batch) } else { Ok(()) }
+        let is_due = matches!(self.output, Output::Stream) || now_us.abs_diff(self.noted_us) >= NOTE_EVERY_US;
+        if is_due { self.settle(now_us, batch) } else { Ok(()) }
     }
 
     /// Notes how far the output was written, once that would survive a loss of power.
     ///
     /// # Errors
     /// If that cannot be promised.
-    pub fn settle(&mut self, batch: &mut Batch) -> Result<()> {
+    pub fn settle(&mut self, now_us: i64, batch: &mut Batch) -> Result<()> {
         if std::mem::replace(&mut self.is_noted, true) {
             return Ok(());
         }
-        if let Some(path) = &self.file {
-            let synced = File::open(path).and_then(|file| file.sync_data());
-            synced.with_context(|| format!("{}: cannot be written", path.display()))?;
-        }
-        self.noted = crate::clock::moment();
-        batch.put(Map::Cursors, CURSOR, postcard::to_allocvec(&self.cursor).expect("a cursor is plain data"));
+        self.output.sync()?;
+        self.noted_us = now_us;
+        self.put(batch);
         Ok(())
+    }
+
+    fn put(&self, batch: &mut Batch) {
+        batch.put(Map::Cursors, CURSOR, postcard::to_allocvec(&self.cursor).expect("a cursor is plain data"));
     }
 }
 
-/// Cuts a file where the store says that it was written. One that is shorter, or not there, is written from
-/// its end on with what the store says comes next: somebody has taken it away.
-fn cut(path: &Path, cursor: Cursor) -> Result<Cursor> {
-    let failed = || format!("{}: cannot be written", path.display());
-    let length = match std::fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => return Ok(cursor),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    };
-    if length > cursor.bytes {
-        let file = File::options().write(true).open(path).with_context(failed)?;
-        file.set_len(cursor.bytes).with_context(failed)?;
-        return Ok(cursor);
+impl Output {
+    /// Cuts it where the store says that it was written. One that is shorter, or not there, is written from
+    /// its end on with what the store says comes next: somebody has taken it away.
+    fn cut(&self, cursor: Cursor) -> Result<Cursor> {
+        let length = match self {
+            Self::Stream => return Ok(cursor),
+            Self::File(path) => match std::fs::metadata(path) {
+                Ok(meta) if !meta.is_file() => return Ok(cursor),
+                Ok(meta) => meta.len(),
+                Err(_) => 0,
+            },
+            Self::Storage(storage) => storage.len()?,
+        };
+        if length > cursor.bytes {
+            self.set_len(cursor.bytes).with_context(|| self.failed())?;
+            return Ok(cursor);
+        }
+        Ok(Cursor { bytes: length, ..cursor })
     }
-    Ok(Cursor { bytes: length, ..cursor })
+
+    fn set_len(&self, bytes: u64) -> std::io::Result<()> {
+        match self {
+            Self::Stream => Ok(()),
+            Self::File(path) => File::options().write(true).open(path)?.set_len(bytes),
+            Self::Storage(storage) => storage.set_len(bytes),
+        }
+    }
+
+    /// Returns once what was written would survive a loss of power.
+    fn sync(&self) -> Result<()> {
+        let synced = match self {
+            Self::Stream => Ok(()),
+            Self::File(path) => File::open(path).and_then(|file| file.sync_data()),
+            Self::Storage(storage) => storage.sync(),
+        };
+        synced.with_context(|| self.failed())
+    }
+
+    fn failed(&self) -> String {
+        match self {
+            Self::File(path) => format!("{}: cannot be written", path.display()),
+            Self::Stream | Self::Storage(_) => "the output cannot be written".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,8 +206,9 @@ mod tests {
         let path = folder.path().join("out");
         std::fs::write(&path, "one\ntwo\nth").unwrap();
         let cursor = Cursor { event: 2, bytes: 8 };
-        assert_eq!(cut(&path, cursor).unwrap(), cursor);
+        assert_eq!(Output::File(path.clone()).cut(cursor).unwrap(), cursor);
         assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
-        assert_eq!(cut(&folder.path().join("gone"), cursor).unwrap(), Cursor { event: 2, bytes: 0 });
+        let gone = Output::File(folder.path().join("gone"));
+        assert_eq!(gone.cut(cursor).unwrap(), Cursor { event: 2, bytes: 0 });
     }
 }

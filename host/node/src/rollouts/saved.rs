@@ -32,9 +32,9 @@ pub struct SavedType {
     /// The signal type.
     pub signal: String,
     /// All versions of its mapper that have answered.
-    mappers: Vec<RuleId>,
+    pub mappers: Vec<RuleId>,
     /// All states that they know.
-    states: Vec<State>,
+    pub states: Vec<State>,
 }
 
 impl SavedType {

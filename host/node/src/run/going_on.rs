@@ -7,7 +7,7 @@ use stillhouse_core::table::Table;
 use stillhouse_rollout::SlotKind;
 use stillhouse_rules::Kind;
 
-use super::{Run, input_config};
+use super::{Options, Run, Watch, input_config};
 use crate::config::Config;
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
@@ -15,7 +15,7 @@ use crate::durable::{Durable, Kept, Recorded, State};
 use crate::input::{Head, Input};
 use crate::journal::Given;
 use crate::pipeline::ROUND_CHUNKS;
-use crate::rollouts::Saved;
+use crate::rollouts::{Loading, Saved};
 use crate::rules::RuleFiles;
 use crate::tables;
 
@@ -290,6 +290,44 @@ impl Run<'_> {
         };
         Ok((state, core))
     }
+}
+
+/// The checkpoint from which a run with this configuration goes on. What the log has after it was given to the
+/// configuration of then; where that is another one, it takes the rest in first, and keeps its state.
+///
+/// # Errors
+/// If the store has no checkpoint, or cannot be read or written.
+pub(super) fn caught_up(
+    durable: Durable,
+    config: &Config,
+    options: &Options,
+    watch: &mut dyn Watch,
+) -> Result<(Durable, Kept)> {
+    let kept = last_checkpoint(&durable)?;
+    let (log, _) = durable.at();
+    if kept.state.config == config.digest || kept.state.log == log {
+        return Ok((durable, kept));
+    }
+    let recorded = Recorded { store: Arc::clone(durable.store()) };
+    let then = recorded.config(&kept.state.config).and_then(|config| config.in_order_of(&kept.state.rollouts));
+    let then = then.context("the end of the log was written with another configuration, which takes it in first")?;
+    let versions = kept.state.rollouts.clone();
+    let mut nowhere = std::io::sink();
+    let mut run = Run::new(&then, Some((&recorded, &versions)), options, Loading::Recorded, &mut nowhere, watch)?;
+    run.durable = Some(durable);
+    run.go_on(kept, &recorded, Vec::new())?;
+    run.checkpoint()?;
+    let mut durable = run.durable.take().context("it was just given")?;
+    durable.commit()?;
+    durable.committer().flush()?;
+    let kept = last_checkpoint(&durable)?;
+    Ok((durable, kept))
+}
+
+fn last_checkpoint(durable: &Durable) -> Result<Kept> {
+    let (log, _) = durable.at();
+    Kept::newest(durable.store(), log)?
+        .context("the store has no checkpoint to go on from; `stillhouse store check` says more")
 }
 
 /// The files of the versions that were in force, where the configuration names the same rules still.
