@@ -8,7 +8,8 @@ use stillhouse::journal::Given;
 use stillhouse_store::{Sequence, Store};
 
 use super::host::Host;
-use super::life::{Life, POSTED, config_of, reconfigured, restored};
+use super::host::{config_of, reconfigured, restored};
+use super::life::{Life, POSTED};
 
 impl Life<'_> {
     /// All checks, on the store in the end.

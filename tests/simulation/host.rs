@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use stillhouse::decode::framing::Chunk;
 use stillhouse::decode::record::Decoder;
-use stillhouse::durable::{Durable, State};
+use stillhouse::durable::{Durable, Kept, Recorded, State};
 use stillhouse::journal::Given;
 use stillhouse::map::Worker;
 use stillhouse::pipeline::{Pipeline, ROUND_CHUNKS};
@@ -208,6 +208,8 @@ impl<'w> Host<'w> {
             Given::Reopened(input) => self.reopen_input(input as usize),
             Given::Tick(now_us) => self.tick(now_us),
             Given::End => self.end()?,
+            // No input of the simulation may let signals go.
+            Given::Shed(..) => {}
             Given::Rollout(event) => {
                 self.pipeline.take_compared();
                 self.tell(*event);
@@ -284,4 +286,35 @@ impl<'w> Host<'w> {
         self.go_on_with(rollouts.slots);
         Ok(())
     }
+}
+
+/// A host with the state of a checkpoint.
+pub fn restored<'w>(
+    world: &'w World,
+    kept: Kept,
+    recorded: &Recorded,
+    config: usize,
+    division: Division,
+) -> Result<Host<'w>> {
+    let mut host = Host::new(world, config, division);
+    let core = kept.core(&recorded.store).collect::<Result<Vec<_>>>()?;
+    host.take_over(kept.state, core, &mut |digest| recorded.table(digest).expect("it can be read"))?;
+    Ok(host)
+}
+
+/// The same host with another configuration.
+pub fn reconfigured<'w>(mut host: Host<'w>, config: usize, division: Division) -> Result<Host<'w>> {
+    let tables: Vec<_> = host.pipeline.tables().cloned().collect();
+    let (state, core) = host.save(Slice::All)?;
+    let mut other = Host::new(host.world, config, division);
+    other.take_over(state, vec![core], &mut |digest| {
+        host.world.table(digest).or_else(|| tables.iter().find(|table| *table.digest == *digest).cloned())
+    })?;
+    other.lines = host.lines;
+    Ok(other)
+}
+
+/// Which configuration has a digest.
+pub fn config_of(digest: &str) -> usize {
+    digest.trim_start_matches("config-").parse().expect("a digest of these tests")
 }

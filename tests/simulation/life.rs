@@ -9,11 +9,10 @@ use anyhow::Result;
 use stillhouse::decode::framing::{Chunk, Framer, Framing};
 use stillhouse::durable::{Durable, Entry, Kept, Output, Policy, Recorded};
 use stillhouse::journal::Given;
-use stillhouse_core::Slice;
 use stillhouse_store::fault::FaultDisk;
 use stillhouse_store::{Committer, Map, Sequence, Storage, Store};
 
-use super::host::{Division, Host};
+use super::host::{Division, Host, config_of, restored};
 use super::sinks::Sink;
 use super::tally::Tally;
 use super::world::{Arrival, World};
@@ -251,7 +250,7 @@ impl<'w> Life<'w> {
         }
         self.keep(&mut running)?;
         let durable = running.host.durable.as_ref().expect("it keeps");
-        self.sinks.iter_mut().try_for_each(|sink| sink.begin(store, durable.committer(), &self.events))?;
+        self.sinks.iter_mut().try_for_each(|sink| sink.begin(store, &durable.committer(), &self.events))?;
         self.commit(&mut running)?;
         Ok(running)
     }
@@ -522,7 +521,7 @@ impl<'w> Life<'w> {
         let durable = running.host.durable.as_ref().expect("it keeps");
         let (store, committer, now_us) = (durable.store(), durable.committer(), self.now_us());
         let Self { sinks, events, is_well, chance, tally, .. } = self;
-        let pump = |sink: &mut Sink| sink.pump(store, committer, events, now_us, *is_well, chance, tally);
+        let pump = |sink: &mut Sink| sink.pump(store, &committer, events, now_us, *is_well, chance, tally);
         sinks.iter_mut().filter_map(pump).min()
     }
 
@@ -591,35 +590,4 @@ impl Write for Out<'_, '_> {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// A host with the state of a checkpoint.
-pub fn restored<'w>(
-    world: &'w World,
-    kept: Kept,
-    recorded: &Recorded,
-    config: usize,
-    division: Division,
-) -> Result<Host<'w>> {
-    let mut host = Host::new(world, config, division);
-    let core = kept.core(&recorded.store).collect::<Result<Vec<_>>>()?;
-    host.take_over(kept.state, core, &mut |digest| recorded.table(digest).expect("it can be read"))?;
-    Ok(host)
-}
-
-/// The same host with another configuration.
-pub fn reconfigured<'w>(mut host: Host<'w>, config: usize, division: Division) -> Result<Host<'w>> {
-    let tables: Vec<_> = host.pipeline.tables().cloned().collect();
-    let (state, core) = host.save(Slice::All)?;
-    let mut other = Host::new(host.world, config, division);
-    other.take_over(state, vec![core], &mut |digest| {
-        host.world.table(digest).or_else(|| tables.iter().find(|table| *table.digest == *digest).cloned())
-    })?;
-    other.lines = host.lines;
-    Ok(other)
-}
-
-/// Which configuration has a digest.
-pub fn config_of(digest: &str) -> usize {
-    digest.trim_start_matches("config-").parse().expect("a digest of these tests")
 }
