@@ -1,12 +1,13 @@
 //! Reading: records of a sequence in order, values of a map.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use redb::{ReadTransaction, ReadableTable};
 
 use crate::block::{BlockInfo, Entry};
-use crate::database::{self, guarded};
+use crate::database;
 use crate::{Map, Sequence, Store, StoreError, codec};
 
 /// A record of a sequence.
@@ -81,40 +82,86 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The values of a map in the order of their keys, as they were when they were asked for.
+/// A page of a scan has at most so many values.
+const PAGE_VALUES: usize = 64;
+
+/// A page of a scan ends with the value that takes it to so many bytes.
+const PAGE_BYTES: usize = 1 << 20;
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// The values of a map in the order of their keys, read a page at a time: an error of the disk that closes the
+/// database meanwhile is not seen, since it is opened anew.
 ///
 /// A damaged value is an error, [`StoreError::DamagedValue`], and then the iterator goes on with the next one. After
 /// any other error it ends.
-pub struct Scan {
-    path: std::path::PathBuf,
+#[derive(Debug)]
+pub struct Scan<'a> {
+    store: &'a Store,
     map: Map,
-    range: Option<redb::OwnedRange<&'static [u8], &'static [u8]>>,
+    /// From this key on there is more; `None`: there is not.
+    from: Option<Vec<u8>>,
+    to: Option<Vec<u8>>,
+    page: VecDeque<Result<Pair, StoreError>>,
 }
 
-impl std::fmt::Debug for Scan {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Scan").field("path", &self.path).field("map", &self.map).finish_non_exhaustive()
+impl Scan<'_> {
+    /// Reads the next page, and tells from which key on there is more.
+    fn turn(&mut self, from: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let (map, to, page) = (self.map, self.to.as_deref(), &mut self.page);
+        let path = self.store.path();
+        let fault = |error: redb::Error| StoreError::from_redb(path, "read", error);
+        self.store.reading(|transaction| {
+            // It may be called again.
+            page.clear();
+            let mut range = (|| -> Result<_, redb::Error> {
+                let table = transaction.open_table(database::values(map))?;
+                Ok(match to {
+                    Some(to) => table.range_owned(from..to)?,
+                    None => table.range_owned(from..)?,
+                })
+            })()
+            .map_err(fault)?;
+            let mut bytes = 0;
+            while let Some(pair) = range.next() {
+                let (key, stored) = match pair {
+                    Ok(pair) => pair,
+                    Err(error) => match StoreError::from_redb(path, "read", error) {
+                        closed @ StoreError::Reopened { .. } => return Err(closed),
+                        error => {
+                            page.push_back(Err(error));
+                            return Ok(None);
+                        }
+                    },
+                };
+                let key = key.value().to_vec();
+                let damaged = |what| StoreError::DamagedValue { path: path.to_owned(), map, key: key.clone(), what };
+                let value = codec::decode(map.name(), &key, stored.value()).map_err(damaged);
+                bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+                let next = [key.as_slice(), &[0]].concat();
+                page.push_back(value.map(|value| (key, value)));
+                if page.len() >= PAGE_VALUES || bytes >= PAGE_BYTES {
+                    return Ok(Some(next));
+                }
+            }
+            Ok(None)
+        })
     }
 }
 
-impl Iterator for Scan {
-    type Item = Result<(Vec<u8>, Vec<u8>), StoreError>;
+impl Iterator for Scan<'_> {
+    type Item = Result<Pair, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (path, map) = (&self.path, self.map);
-        let range = self.range.as_mut()?;
-        let result = guarded(path, || {
-            let Some(pair) = range.next() else { return Ok(None) };
-            let (key, stored) = pair.map_err(|error| StoreError::from_redb(path, "read", error))?;
-            let key = key.value().to_vec();
-            let damaged = |what| StoreError::DamagedValue { path: path.clone(), map, key: key.clone(), what };
-            let value = codec::decode(map.name(), &key, stored.value()).map_err(damaged)?;
-            Ok(Some((key, value)))
-        });
-        if !matches!(result, Ok(Some(_)) | Err(StoreError::DamagedValue { .. })) {
-            self.range = None;
+        if self.page.is_empty()
+            && let Some(from) = self.from.take()
+        {
+            match self.turn(&from) {
+                Ok(next) => self.from = next,
+                Err(error) => return Some(Err(error)),
+            }
         }
-        result.transpose()
+        self.page.pop_front()
     }
 }
 
@@ -167,27 +214,17 @@ impl Store {
         })
     }
 
-    /// The values of a map from a key, up to and without another, in the order of their keys. While it is read, what
-    /// is written meanwhile makes the file longer: do not hold it for long.
+    /// The values of a map from a key, up to and without another, in the order of their keys.
     ///
     /// # Errors
     /// If the map cannot be read.
-    pub fn scan(&self, map: Map, from: &[u8], to: Option<&[u8]>) -> Result<Scan, StoreError> {
-        // An empty range, which redb does not take.
-        if to.is_some_and(|to| to <= from) {
-            return Ok(Scan { path: self.path().to_owned(), map, range: None });
+    pub fn scan(&self, map: Map, from: &[u8], to: Option<&[u8]>) -> Result<Scan<'_>, StoreError> {
+        let mut scan = Scan { store: self, map, from: None, to: to.map(<[u8]>::to_vec), page: VecDeque::new() };
+        // An empty range is none that redb takes.
+        if to.is_none_or(|to| to > from) {
+            scan.from = scan.turn(from)?;
         }
-        self.reading(|transaction| {
-            let range = || -> Result<_, redb::Error> {
-                let table = transaction.open_table(database::values(map))?;
-                Ok(match to {
-                    Some(to) => table.range_owned(from..to)?,
-                    None => table.range_owned(from..)?,
-                })
-            };
-            let range = range().map_err(|error| StoreError::from_redb(self.path(), "read", error))?;
-            Ok(Scan { path: self.path().to_owned(), map, range: Some(range) })
-        })
+        Ok(scan)
     }
 
     /// The block that holds a position. Whatever keeps it from being read, a damage of the database too, is a damage

@@ -9,6 +9,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableErro
 use crate::database::{self, guarded};
 use crate::{Batch, BatchError, FORMAT, FileStorage, Map, Overlay, Sequence, Storage, StoreError, codec};
 
+/// So often a database is opened anew for one reader.
+const OPENED_ANEW_MAX: usize = 4;
+
 const FORMAT_KEY: &[u8] = b"format";
 
 /// One file: two sequences, six maps, and what a batch holds is committed together.
@@ -281,9 +284,16 @@ impl Store {
         if !closed(&result) {
             return result;
         }
-        self.open.write().unwrap_or_else(PoisonError::into_inner).is_stale = true;
-        if self.reopen(&writing).is_err() {
-            self.open_over(&mut self.open.write().unwrap_or_else(PoisonError::into_inner))?;
+        // An error while it is opened anew, or right after, closes it once more.
+        for _ in 0..OPENED_ANEW_MAX {
+            self.open.write().unwrap_or_else(PoisonError::into_inner).is_stale = true;
+            if self.reopen(&writing).is_err() {
+                self.open_over(&mut self.open.write().unwrap_or_else(PoisonError::into_inner))?;
+            }
+            let result = begin();
+            if !closed(&result) {
+                return result;
+            }
         }
         begin()
     }
