@@ -53,7 +53,6 @@ mod operators;
 mod pins;
 mod plans;
 mod properties;
-mod reconcile;
 mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
