@@ -157,7 +157,8 @@ impl Past {
             fresh.forget_if_blank();
         }
         fresh.advance(plan, late_at_us, &mut again);
-        fresh.armed_us = entity.armed_us;
+        // Who listens to which version is not of the past.
+        (fresh.armed_us, fresh.mapper) = (entity.armed_us, entity.mapper);
         *entity = fresh;
         // The signal is no longer lost: what its entity makes of it is its place in the books.
         out.ledger.late = out.ledger.late.wrapping_sub(1);

@@ -274,7 +274,10 @@ impl Core {
         for (block, row, position, late_at_us, echo) in waiting {
             let is_same = last.is_some_and(|(known, _)| std::ptr::eq(known, Arc::as_ptr(block)));
             if !is_same {
-                rows.push(Rows { pairs: block.pairs.clone(), ..Rows::default() });
+                let mut pairs = block.pairs.clone();
+                // In which order they were asked depends on how rows are divided into batches.
+                pairs.sort_unstable_by_key(|pair| pair.signal_type);
+                rows.push(Rows { pairs, ..Rows::default() });
             }
             let Some(of) = rows.last_mut() else { continue };
             let index = match last.filter(|&(_, known)| is_same && known == row) {
@@ -349,7 +352,8 @@ impl Core {
         self.waiting = head.waiting.into_iter().map(|(place, single)| (place, single.event())).collect();
         (self.uncorrected, self.not_taken_back) = (head.uncorrected, head.not_taken_back);
         for over in head.over {
-            self.shards.iter_mut().for_each(|shard| shard.end_trial(over));
+            let (types, now_us) = (&self.plan.types, self.sequencer.watermark_us());
+            self.shards.iter_mut().for_each(|shard| shard.end_trial(types, over, now_us));
         }
         for rows in head.rows {
             self.push_rows(rows)?;

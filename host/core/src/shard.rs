@@ -227,8 +227,10 @@ impl Shard {
     pub fn withdraw(&mut self, plan: &Plan, withdrawal: &Withdrawal<'_>, retroactive: bool) {
         let of_type: Vec<u32> = self.twins_of(withdrawal.signal_type);
         for index in of_type {
-            self.note_change(index);
-            let Some(twin) = self.twins.remove(&index).filter(|_| retroactive) else { continue };
+            let Some(twin) = self.twins.remove(&index).filter(|_| retroactive) else {
+                self.let_alone(&plan.types, index, withdrawal.now_us);
+                continue;
+            };
             self.effects.not_taken_back += twin.let_go;
             let entity = &mut self.entities[index];
             let mut past = self.pasts.remove(&index);
@@ -251,13 +253,20 @@ impl Shard {
         }
     }
 
-    /// A trial is over: nobody asks what would be without it any more.
-    pub fn end_trial(&mut self, over: Over) {
+    /// A trial is over: nobody asks what would be without it any more. `now_us`: the watermark.
+    pub fn end_trial(&mut self, types: &[TypePlan], over: Over, now_us: i64) {
         for index in self.twins_of(over.signal_type) {
             self.twins.remove(&index);
-            self.note_change(index);
+            self.let_alone(types, index, now_us);
         }
         self.over.push(over);
+    }
+
+    /// An entity has no twin any more: it need not be known because of it.
+    fn let_alone(&mut self, types: &[TypePlan], index: u32, now_us: i64) {
+        let entity = &self.entities[index];
+        let hash = key_hash(entity.signal_type, entity.key.as_bytes());
+        self.settle(types, index, hash, now_us);
     }
 
     fn twins_of(&self, signal_type: u16) -> Vec<u32> {

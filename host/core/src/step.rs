@@ -210,7 +210,8 @@ impl Core {
                     self.shards.iter_mut().for_each(|shard| shard.withdraw(&self.plan, &withdrawal, *retroactive));
                     self.let_out(self.progress(false), judge, out);
                 }
-                self.shards.iter_mut().for_each(|shard| shard.end_trial(over));
+                let (types, now_us) = (&self.plan.types, self.sequencer.watermark_us());
+                self.shards.iter_mut().for_each(|shard| shard.end_trial(types, over, now_us));
                 self.gate.end_trial(signal_type);
             }
             Change::Suppressor { signal_type, turn } => {

@@ -350,16 +350,23 @@ impl Twin {
 
     /// Takes in what the version in force says; `taken`: its entity has taken in what it listens to.
     pub fn hear(&mut self, plan: &TypePlan, place: Place, offer: &Offer<'_>, taken: bool, late_at_us: Option<i64>) {
+        let is_late = late_at_us.is_some();
         if let Some(stable) = &offer.stable {
             let mut out = Effects::default();
             live(&mut self.entity, self.past.as_mut(), plan, place, stable, late_at_us, &mut out);
-            self.extra += 1;
             self.record(out);
         }
-        if taken || offer.counts && late_at_us.is_none() {
-            self.extra -= 1;
+        let would_be_dropped = offer.other_dropped && offer.in_share;
+        if is_late {
+            // Whoever takes in a late signal has counted it; for one that it drops, it is not late.
+            if would_be_dropped {
+                self.books.dropped = self.books.dropped.wrapping_add(1);
+                self.books.late = self.books.late.wrapping_sub(1);
+            }
+            return;
         }
-        if offer.other_dropped && offer.in_share {
+        self.extra += i64::from(offer.stable.is_some()) - i64::from(taken || offer.counts);
+        if would_be_dropped {
             // In force it would be here and not dropped, or dropped and not here.
             self.dropped += if offer.stable.is_some() { -1 } else { 1 };
         }

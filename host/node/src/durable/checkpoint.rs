@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::saved::BUCKETS;
 use stillhouse_core::{Checkpoint, Slice};
-use stillhouse_store::{Batch, Map, Retention, Sequence, Store, trim_to};
+use stillhouse_store::{Batch, Map, Retention, Sequence, Store, StoreError, trim_to};
 
 use super::{Durable, PART_BYTES, Paged};
 use crate::{pipeline, rollouts};
@@ -179,7 +179,11 @@ impl Durable {
         }
         self.checkpoint += 1;
         self.since_checkpoint_bytes = 0;
-        self.retain(needed_us)
+        match self.retain(needed_us) {
+            // The disk has just failed. What is no longer needed is removed another time.
+            Err(error) if matches!(error.downcast_ref(), Some(StoreError::Reopened { .. })) => Ok(()),
+            retained => retained,
+        }
     }
 
     fn retain(&mut self, needed_us: Option<i64>) -> Result<()> {
