@@ -193,6 +193,8 @@ enum Known<'a> {
 }
 
 #[derive(Deserialize)]
+// It is taken apart at once.
+#[allow(clippy::large_enum_variant)]
 enum Restored {
     Gone(u16, Box<str>),
     Entity(Entity, Option<Past>, Option<Twin>),

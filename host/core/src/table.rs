@@ -57,11 +57,11 @@ impl Tables {
 
     /// The versions that count, by name: from when on, and the digest of each.
     pub(crate) fn named(&self) -> Vec<(Box<str>, i64, Box<str>)> {
-        let named = |(name, versions): (&Box<str>, &Vec<(i64, Arc<Table>)>)| {
-            let of = |(from_us, table): &(i64, Arc<Table>)| (name.clone(), *from_us, table.digest.clone());
-            versions.iter().map(of).collect::<Vec<_>>()
-        };
-        self.versions.iter().flat_map(named).collect()
+        let mut named = Vec::new();
+        for (name, versions) in &self.versions {
+            named.extend(versions.iter().map(|(from_us, table)| (name.clone(), *from_us, table.digest.clone())));
+        }
+        named
     }
 
     /// Forgets versions that nothing decided after `before_us` needs.

@@ -92,6 +92,9 @@ fn buried(store: &Store) -> Result<VecDeque<u64>> {
     Ok(buried)
 }
 
+/// Whoever waits for a commit.
+type Answer = oneshot::Sender<Result<(), String>>;
+
 /// What the store and its committer count, as Prometheus reads it.
 pub fn text(store: &Store, committer: &Committer) -> String {
     let counts = committer.counts();
@@ -140,11 +143,11 @@ pub struct Durable {
     outlet: Outlet,
     wake: Arc<OnceLock<Sender<Piece>>>,
     /// Who is to be answered once what was noted is committed.
-    answers: Vec<oneshot::Sender<Result<(), String>>>,
+    answers: Vec<Answer>,
     /// Dead letters of the source side that are kept, oldest first.
     buried: VecDeque<u64>,
     dead_forgotten: u64,
-    waiting: VecDeque<(u64, Vec<oneshot::Sender<Result<(), String>>>)>,
+    waiting: VecDeque<(u64, Vec<Answer>)>,
     clock: Clock,
 }
 
@@ -420,7 +423,7 @@ impl Durable {
     }
 
     /// Whoever waits is answered once all that was noted so far is committed.
-    pub fn answer(&mut self, committed: oneshot::Sender<Result<(), String>>) {
+    pub fn answer(&mut self, committed: Answer) {
         self.answers.push(committed);
     }
 }

@@ -114,7 +114,7 @@ impl Scan<'_> {
         self.store.reading(|transaction| {
             // It may be called again.
             page.clear();
-            let mut range = (|| -> Result<_, redb::Error> {
+            let range = (|| -> Result<_, redb::Error> {
                 let table = transaction.open_table(database::values(map))?;
                 Ok(match to {
                     Some(to) => table.range_owned(from..to)?,
@@ -123,7 +123,7 @@ impl Scan<'_> {
             })()
             .map_err(fault)?;
             let mut bytes = 0;
-            while let Some(pair) = range.next() {
+            for pair in range {
                 let (key, stored) = match pair {
                     Ok(pair) => pair,
                     Err(error) => match StoreError::from_redb(path, "read", error) {

@@ -146,7 +146,7 @@ pub(super) fn sink(name: Spanned<String>, sink: Sink, base: &Path) -> Result<Sin
             None => Ok(()),
         }
     }
-    least(sink.batch.as_ref().map(|it| it), "batch")?;
+    least(sink.batch.as_ref(), "batch")?;
     least(sink.in_flight.as_ref(), "in_flight")?;
     least(sink.attempts.as_ref(), "attempts")?;
     least(sink.breaker_failures.as_ref(), "breaker_failures")?;
