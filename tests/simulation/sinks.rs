@@ -122,6 +122,7 @@ impl Sink {
 
     /// Does what is due: events are offered and sent, answers taken, the cursor handed over. `history`: the
     /// events that are committed. Tells when to look again.
+    #[allow(clippy::too_many_arguments)]
     pub fn pump(
         &mut self,
         store: &Store,
