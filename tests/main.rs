@@ -21,6 +21,7 @@ mod drive;
 mod event_schema;
 mod examples;
 mod flapping;
+mod fuzzing;
 mod gate;
 mod gate_context;
 mod gate_fake;
