@@ -187,7 +187,7 @@ mod tests {
     fn read(format: TableFormat, text: &[u8]) -> Result<Table, Wrong> {
         let key = "node".to_owned();
         let config = TableConfig { name: "topology".into(), path: "x".into(), format, key, span: 0..0 };
-        bytes_of(&config, text)
+        table_of(&config, text)
     }
 
     fn check(format: TableFormat, text: &str) {
