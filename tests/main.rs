@@ -22,6 +22,7 @@ mod durable;
 mod event_schema;
 mod examples;
 mod flapping;
+mod fuzzing;
 mod gate;
 mod gate_context;
 mod gate_fake;

@@ -29,6 +29,16 @@ pub struct Post {
     pub idempotency_key: Option<String>,
 }
 
+/// The lines that a post of this body would be taken as, and how many; `None` if there is no such Content-Type.
+///
+/// # Errors
+/// Why it would be refused.
+#[doc(hidden)]
+pub fn lines_of(content_type: &str, body: &[u8], records_max: usize) -> Option<Result<(Bytes, usize), String>> {
+    let lines = body::lines(body::Kind::of(content_type)?, body, records_max);
+    Some(lines.map(|lines| (lines.bytes, lines.records)).map_err(|fault| format!("{fault:?}")))
+}
+
 /// What was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {

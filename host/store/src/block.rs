@@ -111,16 +111,29 @@ impl Block {
     pub fn stored(&self, sequence: Sequence) -> ([u8; ENTRY_BYTES], Cow<'_, [u8]>) {
         let short = if self.is_sealed { None } else { compress(&self.bytes) };
         let bytes = short.map_or(Cow::Borrowed(self.bytes.as_slice()), Cow::Owned);
-        let mut entry = [0; ENTRY_BYTES];
-        entry[0..4].copy_from_slice(&self.count.to_le_bytes());
-        entry[4..8].copy_from_slice(&(self.raw_bytes as u32).to_le_bytes());
-        entry[8..12].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
-        entry[12..20].copy_from_slice(&self.time_us.to_le_bytes());
-        entry[20..24].copy_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        let check = checksum(sequence, self.first, &entry[..24]);
-        entry[24..].copy_from_slice(&check.to_le_bytes());
+        let entry = entry(sequence, self.first, self.count, self.raw_bytes as u32, self.time_us, &bytes);
         (entry, bytes)
     }
+}
+
+/// The entry in the index of a block of which `bytes` is stored.
+pub fn entry(
+    sequence: Sequence,
+    first: u64,
+    count: u32,
+    raw_bytes: u32,
+    time_us: i64,
+    bytes: &[u8],
+) -> [u8; ENTRY_BYTES] {
+    let mut entry = [0; ENTRY_BYTES];
+    entry[0..4].copy_from_slice(&count.to_le_bytes());
+    entry[4..8].copy_from_slice(&raw_bytes.to_le_bytes());
+    entry[8..12].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+    entry[12..20].copy_from_slice(&time_us.to_le_bytes());
+    entry[20..24].copy_from_slice(&crc32fast::hash(bytes).to_le_bytes());
+    let check = checksum(sequence, first, &entry[..24]);
+    entry[24..].copy_from_slice(&check.to_le_bytes());
+    entry
 }
 
 fn checksum(sequence: Sequence, first: u64, entry: &[u8]) -> u32 {

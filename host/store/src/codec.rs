@@ -77,12 +77,16 @@ pub fn encode(map: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
     let short = if value.len() > PLAIN_BYTES_MAX { compress(value) } else { None };
     let tag = if short.is_some() { COMPRESSED } else { PLAIN };
     let bytes = short.as_deref().unwrap_or(value);
-    let mut stored = Vec::with_capacity(9 + bytes.len());
+    let length = (value.len() as u32).to_le_bytes();
+    let length: &[u8] = if tag == COMPRESSED { &length } else { &[] };
+    tagged(map, key, tag, &[length, bytes])
+}
+
+/// A tag and all else of a value, with its checksum.
+pub fn tagged(map: &str, key: &[u8], tag: u8, rest: &[&[u8]]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(5 + rest.iter().map(|part| part.len()).sum::<usize>());
     stored.extend_from_slice(&[tag, 0, 0, 0, 0]);
-    if tag == COMPRESSED {
-        stored.extend_from_slice(&(value.len() as u32).to_le_bytes());
-    }
-    stored.extend_from_slice(bytes);
+    rest.iter().for_each(|part| stored.extend_from_slice(part));
     let check = checksum(map, key, tag, &stored[5..]);
     stored[1..5].copy_from_slice(&check.to_le_bytes());
     stored

@@ -18,6 +18,8 @@
 //! ```
 
 pub mod fault;
+#[doc(hidden)]
+pub mod forged;
 pub mod log;
 
 mod batch;

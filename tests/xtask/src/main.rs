@@ -1,6 +1,7 @@
 //! What a developer and CI run. It installs what is missing by itself.
 
 mod export;
+mod fuzz;
 mod mutants;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ cargo xtask COMMAND
   test [ARGUMENTS]   build the rules and run all checks and tests
   rules              build the rules that ship into target/rules
   build [ARGUMENTS]  build the rules and the program into target/dist/stillhouse
+  fuzz [--minutes N] [TARGET..]
+                     feed decoders and the store with anything, N minutes (1) for each target of tests/fuzz
   export             run examples, export them, and read that with DuckDB and pandas; loads them once
   mutants [SEEDS]    put faults into a copy of the sources; the simulation must find each
 ";
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "test" => test(&root, rest),
         Some((command, _)) if command == "rules" => rules(&root),
         Some((command, rest)) if command == "build" => build(&root, rest),
+        Some((command, rest)) if command == "fuzz" => rules(&root).and_then(|()| fuzz::fuzz(&root, rest)),
         Some((command, _)) if command == "export" => rules(&root).and_then(|()| export::check(&root)),
         Some((command, rest)) if command == "mutants" => mutants::mutants(&root, rest),
         Some((command, _)) if command == "--help" || command == "help" => {

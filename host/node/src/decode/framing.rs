@@ -122,7 +122,7 @@ impl Framer {
         if !(all || end) && self.buffer.len() < CHUNK_BYTES {
             return None;
         }
-        if self.next == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
+        if self.taken_bytes == 0 && self.next == 1 && self.buffer.starts_with(b"\xEF\xBB\xBF") {
             self.buffer.drain(..3);
             self.taken_bytes += 3;
         }
@@ -498,5 +498,14 @@ mod tests {
         assert_eq!(documents.len(), 2, "{documents:?}");
         assert!(documents[0].contains("8 MiB"));
         assert_eq!(documents[1], "{\"b\":1}");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_taken_away_only_at_the_beginning() {
+        let marked = "\u{feff}[\n\u{feff}{\"a\":1},\n{\"b\":2}]".as_bytes();
+        for piece in 1..=marked.len() {
+            let expected = ["\u{feff}{\"a\":1}", "{\"b\":2}"];
+            assert_eq!(records(Framing::Json, marked, piece), expected, "in pieces of {piece}");
+        }
     }
 }

@@ -32,14 +32,22 @@ pub fn file(config: &TableConfig) -> Result<Table, String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("{shown}: a table of more than {} MiB", FILE_BYTES_MAX >> 20));
     }
-    bytes_of(config, &bytes).map_err(|(line, reason)| format!("{shown}:{line}: {reason}"))
+    bytes_of(config, &bytes)
+}
+
+/// Reads what is in the file of a table.
+///
+/// # Errors
+/// As [`file`].
+pub fn bytes_of(config: &TableConfig, bytes: &[u8]) -> Result<Table, String> {
+    table_of(config, bytes).map_err(|(line, reason)| format!("{}:{line}: {reason}", config.path.display()))
 }
 
 /// A line, from 1, and what is wrong there.
 type Wrong = (u64, String);
 
 /// The table that these bytes are.
-fn bytes_of(config: &TableConfig, bytes: &[u8]) -> Result<Table, Wrong> {
+fn table_of(config: &TableConfig, bytes: &[u8]) -> Result<Table, Wrong> {
     let table =
         Table { name: config.name.as_str().into(), digest: hex(&Sha256::digest(bytes)).into(), ..Table::default() };
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -179,7 +187,7 @@ mod tests {
     fn read(format: TableFormat, text: &[u8]) -> Result<Table, Wrong> {
         let key = "node".to_owned();
         let config = TableConfig { name: "topology".into(), path: "x".into(), format, key, span: 0..0 };
-        bytes_of(&config, text)
+        table_of(&config, text)
     }
 
     fn check(format: TableFormat, text: &str) {
