@@ -237,7 +237,7 @@ fn read_on(index: usize, mut source: Box<dyn Read + Send>, framing: Framing, at:
     let (framer, from) = Framer::resume(framing, at.place);
     // What cannot be sought is read and let go.
     match io::copy(&mut source.by_ref().take(from), &mut io::sink()) {
-        Ok(_) => read_with(index, source, framer, false, to),
+        Ok(_) => read_with(index, source, framer, false, false, to),
         Err(error) => drop(to.blocking_send(Piece::Ended(index, Some(format!("the input broke off: {error}"))))),
     }
 }
@@ -288,30 +288,28 @@ impl Read for Counting {
 }
 
 /// Reads to the end. An `eager` reader hands on what it has whenever no more is there at once.
-fn read(index: usize, mut source: impl Read, framing: Framing, eager: bool, to: &Sender<Piece>) {
-    let mut framer = Framer::new(framing);
-    let filled = match fill(&mut source, framer.buffer()) {
-        // It is tried again, and says then what is wrong.
-        Err(_) | Ok(0) => None,
-        Ok(length) => Some(length),
-    };
-    if let Some(length) = filled {
-        let head = Head::of(framer.buffer());
-        let sent = to.blocking_send(Piece::Began(index, head));
-        let chunk = framer.chunk(eager && length < CHUNK_BYTES, false);
-        let chunk = chunk.map_or(Ok(()), |chunk| to.blocking_send(Piece::Chunk(index, chunk)));
-        if sent.is_err() || chunk.is_err() {
-            return;
-        }
-    }
-    read_with(index, source, framer, eager, to);
+fn read(index: usize, source: impl Read, framing: Framing, eager: bool, to: &Sender<Piece>) {
+    read_with(index, source, Framer::new(framing), true, eager, to);
 }
 
-fn read_with(index: usize, mut source: impl Read, mut framer: Framer, eager: bool, to: &Sender<Piece>) {
+/// Reads to the end. Of an input that `begins` it is told first what it begins with.
+fn read_with(
+    index: usize,
+    mut source: impl Read,
+    mut framer: Framer,
+    mut begins: bool,
+    eager: bool,
+    to: &Sender<Piece>,
+) {
     let broken = loop {
         match fill(&mut source, framer.buffer()) {
             Ok(0) => break None,
             Ok(length) => {
+                if std::mem::take(&mut begins)
+                    && to.blocking_send(Piece::Began(index, Head::of(framer.buffer()))).is_err()
+                {
+                    return;
+                }
                 let all = eager && length < CHUNK_BYTES;
                 if let Some(chunk) = framer.chunk(all, false)
                     && to.blocking_send(Piece::Chunk(index, chunk)).is_err()
