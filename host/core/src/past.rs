@@ -102,6 +102,13 @@ impl Past {
         Self { base: entity, base_place: None, kept: VecDeque::new(), said: VecDeque::new(), books: Ledger::default() }
     }
 
+    /// The past of an entity of which things were observed and said before `now_us`, the watermark, that
+    /// can no longer be corrected.
+    pub fn from_now_on(entity: Entity, now_us: i64) -> Self {
+        let base_place = Some(Place { time_us: now_us, rank: 0, id_hash: 0, position: 0 });
+        Self { base_place, ..Self::new(entity) }
+    }
+
     /// The first event time at which no late signal can need it any more.
     pub fn kept_until_us(&self, plan: &TypePlan) -> i64 {
         let newest_us = self.kept.back().map(|kept| kept.place.time_us).or(self.base_place.map(|place| place.time_us));
