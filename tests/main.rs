@@ -57,6 +57,7 @@ mod properties;
 mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
+mod replays;
 mod rollout_config;
 mod rollouts;
 mod score;

@@ -1,6 +1,7 @@
 //! Where the pieces of a run come from: files that are read, or followed, posts, the clock, new versions.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -150,6 +151,7 @@ impl Run<'_> {
                     Piece::Shed(index, records) => {
                         self.log(|| Given::Shed(index as u32, records));
                         self.tally.shed += records;
+                        self.shed.fetch_add(records, Ordering::Relaxed);
                     }
                     Piece::Posted(posted) => self.posted(*posted)?,
                     Piece::Table(table) => self.new_table(table),
