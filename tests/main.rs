@@ -54,6 +54,7 @@ mod operators;
 mod pins;
 mod plans;
 mod properties;
+mod reconcile;
 mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
