@@ -34,7 +34,7 @@ fn row(key: &str, state: u8) -> Signal {
 
 fn snapshot_aged(age_us: i64, rows: &[(&str, u8)]) -> Item {
     let rows = rows.iter().map(|&(key, state)| row(key, state)).collect();
-    Item::Snapshot(Snapshot { signal_type: 0, age_us, rows })
+    Item::Snapshot(Snapshot { signal_type: 0, age_us, rows, ends: true })
 }
 
 fn snapshot(rows: &[(&str, u8)]) -> Item {
@@ -222,7 +222,7 @@ fn a_snapshot_that_cannot_be_read_as_a_whole_does_not_tell_who_is_no_more() {
         for (bad, id) in [(broken, "row-l"), (other_type, "row-m")] {
             let mut plan = one(|_| ());
             plan.types.push(type_plan("other"));
-            let of = Snapshot { signal_type: 0, age_us: 0, rows: vec![row("k", UP), bad] };
+            let of = Snapshot { signal_type: 0, age_us: 0, rows: vec![row("k", UP), bad], ends: true };
             let items = vec![at(0, "k", DOWN), at(1, "n", DOWN), Item::Snapshot(of)];
             let dead = format!("never dead-letter - {id}");
             let expected = [
@@ -244,9 +244,35 @@ fn a_snapshot_that_cannot_be_read_as_a_whole_does_not_tell_who_is_no_more() {
 }
 
 #[test]
+fn of_a_snapshot_that_does_not_end_nothing_counts() {
+    let unfinished = |rows: &[(&str, u8)]| {
+        let rows = rows.iter().map(|&(key, state)| row(key, state)).collect();
+        Item::Snapshot(Snapshot { signal_type: 0, age_us: 0, rows, ends: false })
+    };
+    let known = || vec![at(0, "k", UP), at(0, "m", UP)];
+    let mut items = known();
+    items.extend([unfinished(&[("k", DOWN)]), at(9, "z", UP)]);
+    // What may still come waits.
+    let run = check(one(|_| ()), items, &[]);
+    assert_eq!((run.ledger.open, run.ledger.merged_repeated), (1, 3));
+    // Neither who it names nor what could not be read of it is in the next one, which says who is no more.
+    let broken = Signal { outcome: outcome::REJECTED, ..row("l", UP) };
+    let half = Snapshot { signal_type: 0, age_us: 0, rows: vec![row("k", DOWN), row("m", UP), broken], ends: false };
+    let mut items = known();
+    items.extend([Item::Snapshot(half), snapshot(&[("k", UP)])]);
+    let dead = "never dead-letter - row-l";
+    let run = check(one(|_| ()), items, &[dead, "0 drift m orphan: up since 0, snapshot of 0 ?"]);
+    let ledger = run.ledger;
+    assert_eq!((ledger.echoed, run.core.entities()), (1, 1));
+    assert_eq!((ledger.received, ledger.dead_lettered, ledger.merged_repeated, ledger.open), (6, 1, 6, 0));
+    assert_eq!(run.core.bounds().partial_snapshots, 0);
+}
+
+#[test]
 fn what_a_mapper_drops_speaks_of_nobody_and_of_two_rows_the_last_counts() {
     let rows = vec![row("k", DOWN), Signal { outcome: outcome::DROPPED, ..row("n", UP) }, row("k", UP)];
-    let items = vec![at(0, "k", UP), at(1, "n", UP), Item::Snapshot(Snapshot { signal_type: 0, age_us: 0, rows })];
+    let of = Snapshot { signal_type: 0, age_us: 0, rows, ends: true };
+    let items = vec![at(0, "k", UP), at(1, "n", UP), Item::Snapshot(of)];
     let run = check(one(|_| ()), items, &["1 drift n orphan: up since 1, snapshot of 1 ?"]);
     assert_eq!((run.ledger.dropped, run.ledger.merged_repeated), (1, 5));
 }
@@ -357,7 +383,7 @@ fn any_snapshot(chance: &mut Chance, types: usize, number: i64) -> Snapshot {
             rows.push(row);
         }
     }
-    Snapshot { signal_type, age_us: chance.pick(&[0, 0, 0, 5]), rows }
+    Snapshot { signal_type, age_us: chance.pick(&[0, 0, 0, 5]), rows, ends: chance.percent(85) }
 }
 
 #[test]
@@ -486,6 +512,9 @@ fn say(plan: &Plan, stream: &Stream) -> Vec<String> {
     let mut snapshots: Vec<(i64, &Snapshot, i64)> = Vec::new();
     for (at, item) in stream.items.iter().enumerate() {
         let Item::Snapshot(snapshot) = item else { continue };
+        if !snapshot.ends {
+            continue;
+        }
         let before = stream.items[..at].iter().filter_map(|item| match item {
             Item::Signal(signal) => Some(signal.time_us),
             _ => None,

@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub signal_type: u16,
     pub age_us: i64,
     pub rows: Vec<Signal>,
+    /// Whether all of it comes.
+    pub ends: bool,
 }
 
 /// A whole input.
@@ -132,17 +134,16 @@ impl Stream {
                 Item::Snapshot(snapshot) => {
                     flush(&mut block, position, &mut entries);
                     let (signal_type, age_us) = (snapshot.signal_type, snapshot.age_us);
+                    entries.push(Entry::SnapshotBegins(signal_type));
                     for rows in snapshot.rows.chunks(block_rows) {
                         rows.iter().for_each(|row| add(&mut block, row, &self.sources));
                         position += rows.len() as u64;
                         let block = Arc::new(std::mem::replace(&mut block, Block { position, ..Block::default() }));
                         entries.push(Entry::SnapshotRows { signal_type, block });
                     }
-                    if snapshot.rows.is_empty() {
-                        let block = Arc::new(Block { position, ..Block::default() });
-                        entries.push(Entry::SnapshotRows { signal_type, block });
+                    if snapshot.ends {
+                        entries.push(Entry::Snapshot { signal_type, age_us });
                     }
-                    entries.push(Entry::Snapshot { signal_type, age_us });
                 }
             }
         }

@@ -18,7 +18,7 @@ pub struct Ledger {
     /// Same fingerprint within the window.
     pub merged_fingerprint: u64,
     /// Said again what was known, or was the silent baseline of an entity; or, of a snapshot, was older than a
-    /// signal, or left when a newer snapshot came.
+    /// signal, left when a newer snapshot came, or of one that did not end.
     pub merged_repeated: u64,
     /// A state that did not last.
     pub merged_blip: u64,

@@ -174,6 +174,13 @@ enum Step {
 }
 
 impl Core {
+    /// A snapshot begins; of one that began before and did not end nothing counts.
+    pub(crate) fn begin_snapshot(&mut self, signal_type: u16) {
+        if let Some(unfinished) = self.reconcile.coming.insert(signal_type, Snapshot::default()) {
+            self.ledger.settle(|ledger| &mut ledger.merged_repeated, unfinished.open());
+        }
+    }
+
     /// Takes in rows of a snapshot.
     pub(crate) fn gather(&mut self, signal_type: u16, block: &Block) {
         let is_comparable = self.plan.types[usize::from(signal_type)].is_comparable();

@@ -35,8 +35,11 @@ pub enum Entry {
     SnapshotSource(Box<str>),
     /// Signals, mapped.
     Signals(Arc<Block>),
-    /// Records of a snapshot of all entities of a signal type, mapped. One that is large takes several
-    /// entries; what its rows say of their time does not count.
+    /// A snapshot of all entities of this signal type begins. What came of one that was not ended is let go:
+    /// the host was stopped in the middle of it.
+    SnapshotBegins(u16),
+    /// Records of a snapshot, mapped. One that is large takes several entries; what its rows say of their time
+    /// does not count.
     SnapshotRows {
         /// Index of the signal type.
         signal_type: u16,
@@ -201,6 +204,7 @@ impl Core {
                     self.sequencer.add_source_apart();
                 }
                 Entry::Signals(block) => self.sequence(&block),
+                Entry::SnapshotBegins(signal_type) => self.begin_snapshot(signal_type),
                 Entry::SnapshotRows { signal_type, block } => self.gather(signal_type, &block),
                 Entry::Table(table) => self.tables.set(table, self.sequencer.watermark_us()),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
