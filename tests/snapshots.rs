@@ -222,6 +222,21 @@ fn a_file_that_changes_while_it_is_followed_is_compared_over_kills() {
     place.verify();
 }
 
+#[test]
+fn what_was_said_before_it_came_is_heard_first() {
+    let place = Place::new(CONFIG);
+    let again = |at: usize| signal(2, "z", "up").replace("\"id\":\"0-2-z\"", &format!("\"id\":\"again-{at}\""));
+    let between: String = (0..100_000).map(again).collect();
+    place.write("in", &(signal(1, "a", "down") + &between + &signal(3, "a", "up") + &signal(4, "b", "down")));
+    place.write("probes.json", &list(&[("a", "up"), ("z", "up"), ("b", "up")]));
+    let mut pulse = Pulse(10);
+    let host = place.follow();
+    pulse.until(&place, "it is compared", || !place.drift().is_empty());
+    stop(host);
+    assert_eq!(place.drift(), ["state b"]);
+    place.verify();
+}
+
 fn metrics(place: &Place) -> Option<String> {
     let mut stream = UnixStream::connect(place.path("control.sock")).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
