@@ -69,16 +69,12 @@ impl Counted {
 }
 
 /// The bytes of a snapshot's file, and their digest.
-///
-/// # Errors
-/// If the file cannot be read, or is too large; with its name.
 fn bytes_of(config: &SnapshotConfig) -> Result<(Vec<u8>, String), String> {
-    let shown = config.path.display();
     let mut bytes = Vec::new();
     let read = File::open(&config.path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| format!("{shown}: cannot be read: {error}"))?;
+    read.map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("{shown}: a snapshot of more than {} MiB", FILE_BYTES_MAX >> 20));
+        return Err(format!("a snapshot of more than {} MiB", FILE_BYTES_MAX >> 20));
     }
     let digest = hex(&Sha256::digest(&bytes));
     Ok((bytes, digest))
@@ -87,14 +83,14 @@ fn bytes_of(config: &SnapshotConfig) -> Result<(Vec<u8>, String), String> {
 /// Reads a snapshot, unless it is the one of digest `known`.
 ///
 /// # Errors
-/// If the file cannot be read, is too large, is empty, or is no JSON where it should be; with its name, and the
-/// line and column of what is wrong.
+/// If the file cannot be read, is too large, is empty, or is no JSON where it should be: with the line and column
+/// of what is wrong, and without the name of the file.
 pub fn read(config: &SnapshotConfig, index: usize, known: Option<&str>) -> Result<Option<Snapshot>, String> {
     let (bytes, digest) = bytes_of(config)?;
     if known == Some(digest.as_str()) {
         return Ok(None);
     }
-    check(config.framing, &bytes).map_err(|reason| format!("{}{reason}", config.path.display()))?;
+    check(config.framing, &bytes)?;
     Ok(Some(Snapshot { index, digest, age_us: 0, chunks: chunks(config.framing, &bytes) }))
 }
 
@@ -104,7 +100,7 @@ fn check(framing: Framing, bytes: &[u8]) -> Result<(), String> {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     if text.trim_ascii().is_empty() {
         let nobody = if framing == Framing::Json { "; where there is nobody, expected `[]`" } else { "" };
-        return Err(format!(": is empty, expected the records of all entities{nobody}"));
+        return Err(format!("is empty, expected the records of all entities{nobody}"));
     }
     if framing == Framing::Lines {
         return Ok(());
@@ -113,7 +109,7 @@ fn check(framing: Framing, bytes: &[u8]) -> Result<(), String> {
         document.map_err(|error| {
             let reason = error.to_string();
             let reason = reason.split(" at line ").next().unwrap_or_default();
-            format!(":{}:{}: not JSON as a whole: {reason}", error.line(), error.column())
+            format!("line {}, column {}: not JSON as a whole: {reason}", error.line(), error.column())
         })?;
     }
     Ok(())
@@ -165,9 +161,9 @@ mod tests {
         let refused = |framing, text: &[u8]| check(framing, text).unwrap_err();
         assert_eq!(
             refused(Framing::Json, b"{\"kind\": \"List\",\n\"items\": [{}, {\"a\""),
-            ":2:17: not JSON as a whole: EOF while parsing an object"
+            "line 2, column 17: not JSON as a whole: EOF while parsing an object"
         );
-        assert!(refused(Framing::Json, b"{}\n{}}").starts_with(":2:3: "));
+        assert!(refused(Framing::Json, b"{}\n{}}").starts_with("line 2, column 3: "));
         for nothing in [&b""[..], b"\n \n", b"\xEF\xBB\xBF"] {
             assert!(refused(Framing::Json, nothing).contains("is empty"));
             assert!(refused(Framing::Lines, nothing).contains("is empty"));

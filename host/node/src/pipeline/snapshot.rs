@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stillhouse_core::Entry;
+use stillhouse_core::block::NO_TIME;
 use stillhouse_core::leap::Leaps;
 
 use super::{InputState, OfSnapshots, Pipeline};
@@ -62,6 +63,8 @@ impl Pipeline<'_> {
         let numbers: Vec<u32> = sources.iter().map(|name| self.source(input, name, Entry::SnapshotSource)).collect();
         for row in &mut block.rows {
             row.source = numbers[row.source as usize];
+            // That of the snapshot counts.
+            row.time_us = NO_TIME;
         }
         block.position = self.position;
         self.position += block.rows.len() as u64;

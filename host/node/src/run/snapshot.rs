@@ -60,7 +60,7 @@ impl Run<'_> {
                 Ok(None) => {}
                 Err(reason) => {
                     self.counted.refuse();
-                    self.broken.push((config.name.clone(), reason));
+                    self.broken.push((config.path.display().to_string(), reason));
                 }
             }
         }

@@ -25,7 +25,7 @@ pub fn watch(snapshots: &[SnapshotConfig], mut known: Vec<Option<String>>, to: &
                     known[index] = Some(snapshot.digest.clone());
                     Piece::Snapshot(Box::new(Snapshot { age_us: age_us(config), ..snapshot }))
                 }
-                Err(reason) => Piece::SnapshotRefused(reason),
+                Err(reason) => Piece::SnapshotRefused(format!("{}: {reason}", config.path.display())),
             };
             if to.blocking_send(piece).is_err() {
                 return;
