@@ -280,7 +280,7 @@ fn a_batch_says_where_a_snapshot_is_broken_and_distils_the_rest() {
     let whole = list(&[("a", "up")]);
     for (text, said) in [
         (&whole[..whole.len() - 4], "probes.json: line 7, column 13: not JSON as a whole: "),
-        ("{\"kind\": \"List\", \"items\": [}]}", "probes.json: line 1, column 29: not JSON as a whole: "),
+        ("{\"kind\": \"List\", \"items\": [}]}", "probes.json: line 1, column 28: not JSON as a whole: "),
         (" \n", "probes.json: is empty, expected the records of all entities; where there is nobody, expected `[]`"),
     ] {
         place.write("probes.json", text);
