@@ -336,7 +336,7 @@ fn only_states_that_last_are_compared() {
     let bounds = Bounds::Fixed { high: Some(Bound { enter: 20.0, leave: 20.0 }), low: None };
     let level = LevelPlan { normal: UP, high: DOWN, low: DOWN, severity: 2, smooth_us: 0, bounds };
     let occurrence = one(|plan| plan.mode = Mode::Occurrence);
-    let levelled = one(|plan| plan.level = Some(level.clone()));
+    let levelled = one(|plan| plan.level = Some(level));
     for plan in [occurrence, levelled] {
         let stream = Stream { sources: vec!["a".into()], items: vec![snapshot(&[("k", DOWN)])], ended: true };
         let run = run(&Arc::new(plan), &stream, WHOLE);
