@@ -161,7 +161,7 @@ mod tests {
         let refused = |framing, text: &[u8]| check(framing, text).unwrap_err();
         assert_eq!(
             refused(Framing::Json, b"{\"kind\": \"List\",\n\"items\": [{}, {\"a\""),
-            "line 2, column 17: not JSON as a whole: EOF while parsing an object"
+            "line 2, column 18: not JSON as a whole: EOF while parsing an object"
         );
         assert!(refused(Framing::Json, b"{}\n{}}").starts_with("line 2, column 3: "));
         for nothing in [&b""[..], b"\n \n", b"\xEF\xBB\xBF"] {
