@@ -376,12 +376,14 @@ fn a_run_that_ends_in_the_middle_of_a_snapshot_reads_it_anew() {
     };
     assert!(run(&mut Crash { blocks: 80 }).is_err(), "it breaks off");
     assert_eq!(place.logged(), ["begins"], "the store has a part of it");
+    // Those of the first that are not in the next are not taken to be there.
+    place.replace("probes.json", &format!("[{}]", all[10_000..].join(",\n")));
     let outcome = run(&mut stillhouse::run::Unwatched).expect("it does not break off").expect("it runs");
     assert_eq!(place.logged(), ["begins", "begins", "whole"]);
     let ledger = outcome.summary.ledger;
-    assert!(ledger.balances() && ledger.open == 0 && ledger.received > 40_000, "{ledger:?}");
+    assert!(ledger.balances() && ledger.open == 0 && ledger.received > 30_000, "{ledger:?}");
     assert_eq!(place.drift(), ["orphan a", "orphan b", "orphan c", "orphan z"]);
-    assert_eq!(outcome.summary.entities, 30_000);
+    assert_eq!(outcome.summary.entities, 20_000);
     place.verify();
 }
 
