@@ -22,6 +22,8 @@ use crate::{gate_trials, trials};
 struct Often {
     saved: u64,
     restored: u64,
+    /// How often with another configuration.
+    changed: u64,
 }
 
 /// Runs the core on entries, and saves and restores it on the way.
@@ -57,8 +59,12 @@ fn go_on(
             let newest = saved.iter().rev().take(usize::from(BUCKETS)).cloned();
             let shards = chance.pick(&[1, 2, 3]);
             let mut table = |digest: &str| tables.get(digest).cloned();
+            let is_changed = chance.percent(often.changed);
+            if is_changed {
+                change(chance, Arc::make_mut(&mut plan));
+            }
             core = Core::restore(Arc::clone(&plan), shards, newest, &mut table).expect("it was just saved");
-            assert_eq!(core.state_hash(), hash, "what was restored is what was saved");
+            assert!(is_changed || core.state_hash() == hash, "what was restored is what was saved");
             core.note_changes();
         }
         let ledger = core.ledger();
@@ -69,7 +75,17 @@ fn go_on(
 }
 
 fn any_often(chance: &mut Chance) -> Often {
-    Often { saved: chance.pick(&[0, 10, 50]), restored: chance.pick(&[2, 10, 100]) }
+    Often { saved: chance.pick(&[0, 10, 50]), restored: chance.pick(&[2, 10, 100]), changed: 0 }
+}
+
+/// Another configuration of the same types.
+fn change(chance: &mut Chance, plan: &mut Plan) {
+    plan.config_digest.push('x');
+    for of_type in &mut plan.types {
+        of_type.hold_down_us = chance.pick(&[0, 1, 5, 20, 60]);
+        of_type.hold_open_us = chance.pick(&[0, 1, 5, 20, 60]);
+        of_type.correct_us = chance.pick(&[None, Some(5), Some(40), Some(400)]);
+    }
 }
 
 fn differs(whole: (&str, &Ledger), other: &(String, Ledger)) -> Option<String> {
@@ -95,7 +111,7 @@ fn a_restart_does_not_show() {
         let (often, rows, seed) = (any_often(chance), chance.pick(&[1, 7]), chance.below(1 << 30) as u64);
         hold(plan, stream, &|plan, stream| {
             let entries = stream.entries(rows);
-            let never = Often { saved: 0, restored: 0 };
+            let never = Often { saved: 0, restored: 0, changed: 0 };
             let whole = go_on(plan, &entries, &mut NoJudge, never, &mut Chance::new(seed));
             let other = go_on(plan, &entries, &mut NoJudge, often, &mut Chance::new(seed));
             differs((&whole.0, &whole.1), &other)
@@ -167,5 +183,18 @@ fn a_restart_does_not_show_in_a_trial_of_a_suppressor() {
             let restarted = go_on(plan, &entries, &mut gate_trials::both(one, other), often, &mut Chance::new(seed));
             differs((&bytes(&whole), &ledger), &restarted)
         });
+    });
+}
+
+/// Late signals are not put among what another configuration has made of others.
+#[test]
+fn the_books_balance_over_changes_of_the_configuration() {
+    for_seeds("the_books_balance_over_changes_of_the_configuration", |chance| {
+        let mut plan = any_plan(chance);
+        let stream = any_stream(chance, &plan);
+        plan.types.iter_mut().for_each(|of_type| of_type.correct_us = chance.pick(&[Some(5), Some(40), Some(400)]));
+        let entries = stream.entries(chance.pick(&[1, 7]));
+        let often = Often { changed: 30, ..any_often(chance) };
+        go_on(&Arc::new(plan), &entries, &mut NoJudge, often, chance);
     });
 }

@@ -12,51 +12,51 @@ use serde_json::Value;
 
 use crate::cli::{PATIENCE, stillhouse};
 
-const CONFIG: &str = "[order]\nidle_after = \"1h\"\n[[input]]\nformat = \"cloudevents\"\n\
+pub const CONFIG: &str = "[order]\nidle_after = \"1h\"\n[[input]]\nformat = \"cloudevents\"\n\
     [signal.probe]\nmapper = \"status\"\nhold_down = \"5s\"\nhold_open = \"5s\"\n";
 
-struct Place(tempfile::TempDir);
+pub struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new(config: &str) -> Self {
+    pub fn new(config: &str) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write("x.toml", config);
         place
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    fn call(&self, arguments: &str) -> Output {
+    pub fn call(&self, arguments: &str) -> Output {
         let mut command = stillhouse();
         command.current_dir(self.0.path()).args(arguments.split(' '));
         command.output().expect("it starts")
     }
 
     /// What a command printed; it must end well.
-    fn ok(&self, arguments: &str) -> String {
+    pub fn ok(&self, arguments: &str) -> String {
         let out = self.call(arguments);
         assert!(out.status.success(), "{arguments}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
     }
 
-    fn start(&self, arguments: &str) -> Child {
+    pub fn start(&self, arguments: &str) -> Child {
         let mut command = stillhouse();
         command.current_dir(self.0.path()).args(arguments.split(' ')).stderr(Stdio::inherit());
         command.spawn().expect("it starts")
     }
 }
 
-fn signal(id: usize, second: usize, key: &str, status: &str) -> String {
+pub fn signal(id: usize, second: usize, key: &str, status: &str) -> String {
     let (minute, second) = (second / 60, second % 60);
     format!(
         r#"{{"specversion":"1.0","id":"{id}","source":"s","type":"probe","subject":"{key}","time":"2026-01-01T00:{minute:02}:{second:02}Z","data":{{"status":"{status}"}}}}"#
@@ -64,7 +64,7 @@ fn signal(id: usize, second: usize, key: &str, status: &str) -> String {
 }
 
 /// Entities that fail for a while, one after the other.
-fn episodes(count: usize) -> String {
+pub fn episodes(count: usize) -> String {
     let mut lines = String::new();
     for at in 0..count {
         let key = format!("k{}", at % 5);
@@ -76,7 +76,7 @@ fn episodes(count: usize) -> String {
     lines + &signal(3 * count, 30 * count + 60, "z", "up")
 }
 
-fn waits_for(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn waits_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}: not in time");

@@ -59,6 +59,7 @@ mod reconcile_model;
 mod recordings;
 mod recordings_bursts;
 mod recordings_kubernetes;
+mod replays;
 mod rollout_config;
 mod rollouts;
 mod score;

@@ -25,8 +25,7 @@ use self::tally::Tally;
 use self::world::World;
 use crate::chance::Chance;
 
-/// Seed 2912 shows a fault that is not mended yet: after a trial of a version the books and what is open differ.
-const SEEDS_DEFAULT: u64 = 2_900;
+const SEEDS_DEFAULT: u64 = 20_000;
 
 fn simulate(seed: u64, told: bool) -> Tally {
     let mut chance = Chance::new(seed);

@@ -5,7 +5,6 @@ use std::fs;
 use stillhouse::durable::Entry;
 use stillhouse::journal::Given;
 use stillhouse_delivery::Cursor;
-use stillhouse_store::log;
 use stillhouse_store::{Map, MemoryStorage, Sequence, Store, StoreError, check, forged};
 
 /// What is understood is written as it was understood.
@@ -40,14 +39,6 @@ pub fn block(bytes: &[u8]) {
             assert_eq!((raw.len(), records.len()), (raw_bytes as usize, count as usize));
             assert!(records.iter().all(|record| record.end <= raw.len()));
         }
-    }
-}
-
-/// A log of checked records, as it is.
-pub fn log(bytes: &[u8]) {
-    let Ok(mut log) = log::Log::open(log::MemoryStorage(bytes.to_vec())) else { return };
-    while let Ok(Some(record)) = log.next() {
-        assert!(record.len() <= bytes.len());
     }
 }
 

@@ -9,7 +9,7 @@ mod stored;
 pub type Target = fn(&[u8]);
 
 /// All of them by their names, which are those of their corpora.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("json", decoders::json),
     ("cloudevents", decoders::cloudevents),
     ("text", decoders::text),
@@ -23,7 +23,6 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("given", stored::given),
     ("cursor", stored::cursor),
     ("block", stored::block),
-    ("log", stored::log),
     ("store", stored::store),
     ("checkpoint", restored::checkpoint),
 ];

@@ -89,6 +89,8 @@ pub struct Past {
     /// The last observation that is in `base`.
     base_place: Option<Place>,
     kept: VecDeque<Kept>,
+    /// When the last of its timers has fired: from then on it may have been forgotten.
+    fired_us: i64,
     /// What the entity has said since `base`.
     said: VecDeque<Candidate>,
     /// What it has settled since `base`.
@@ -99,13 +101,21 @@ pub struct Past {
 impl Past {
     /// The past of an entity of which nothing was observed yet.
     pub fn new(entity: Entity) -> Self {
-        Self { base: entity, base_place: None, kept: VecDeque::new(), said: VecDeque::new(), books: Ledger::default() }
+        let (kept, said, books) = (VecDeque::new(), VecDeque::new(), Ledger::default());
+        Self { base: entity, base_place: None, kept, fired_us: i64::MIN, said, books }
+    }
+
+    /// The past of an entity of which things were observed and said before `now_us`, the watermark, that
+    /// can no longer be corrected.
+    pub fn from_now_on(entity: Entity, now_us: i64) -> Self {
+        let base_place = Some(Place { time_us: now_us, rank: 0, id_hash: 0, position: 0 });
+        Self { base_place, ..Self::new(entity) }
     }
 
     /// The first event time at which no late signal can need it any more.
     pub fn kept_until_us(&self, plan: &TypePlan) -> i64 {
         let newest_us = self.kept.back().map(|kept| kept.place.time_us).or(self.base_place.map(|place| place.time_us));
-        newest_us.unwrap_or(i64::MIN).saturating_add(plan.correct_us.unwrap_or(0)).saturating_add(1)
+        newest_us.unwrap_or(i64::MIN).max(self.fired_us).saturating_add(plan.correct_us.unwrap_or(0)).saturating_add(1)
     }
 
     /// The entity takes in the next observation.
@@ -127,7 +137,8 @@ impl Past {
 
     /// Timers of the entity fire that are due at `to_us` or before.
     pub fn advance(&mut self, entity: &mut Entity, plan: &TypePlan, to_us: i64, out: &mut Effects) {
-        self.record(out, |out| entity.advance(plan, to_us, out));
+        let fired_us = self.record(out, |out| fire(entity, plan, to_us, out));
+        self.fired_us = fired_us.unwrap_or(self.fired_us);
     }
 
     /// Takes in an observation that has missed the watermark `late_at_us`, if it is not too late for
@@ -156,7 +167,7 @@ impl Past {
             // As its shard does after each.
             fresh.forget_if_blank();
         }
-        fresh.advance(plan, late_at_us, &mut again);
+        self.fired_us = fire(&mut fresh, plan, late_at_us, &mut again).unwrap_or(i64::MIN);
         // Who listens to which version is not of the past.
         (fresh.armed_us, fresh.mapper) = (entity.armed_us, entity.mapper);
         *entity = fresh;
@@ -183,12 +194,13 @@ impl Past {
         }
     }
 
-    fn record(&mut self, out: &mut Effects, run: impl FnOnce(&mut Effects)) {
+    fn record<T>(&mut self, out: &mut Effects, run: impl FnOnce(&mut Effects) -> T) -> T {
         let (said, books) = (out.candidates.len(), out.ledger);
-        run(out);
+        let ran = run(out);
         self.said.extend(out.candidates[said..].iter().cloned());
         self.books.add(&out.ledger);
         self.books.subtract(&books);
+        ran
     }
 
     /// The oldest kept observation becomes part of what can no longer be changed.
@@ -201,6 +213,16 @@ impl Past {
         self.said.drain(..then.candidates.len().min(self.said.len()));
         self.books.subtract(&then.ledger);
     }
+}
+
+/// Fires the timers that are due at `to_us` or before, and tells when the last of them was due.
+fn fire(entity: &mut Entity, plan: &TypePlan, to_us: i64, out: &mut Effects) -> Option<i64> {
+    let mut fired_us = None;
+    while let Some(due_us) = entity.due_us(plan).filter(|&due_us| due_us <= to_us) {
+        entity.advance(plan, due_us, out);
+        fired_us = Some(due_us);
+    }
+    fired_us
 }
 
 /// Pairs what was said with what should have been, and keeps what differs. Candidates of one kind

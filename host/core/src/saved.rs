@@ -89,6 +89,7 @@ pub enum Unreadable {
 #[derive(Deserialize, Serialize)]
 struct Head {
     slice: Slice,
+    config_digest: String,
     types: Vec<String>,
     derived: Vec<Box<str>>,
     sources: Vec<Box<str>>,
@@ -253,6 +254,7 @@ impl Core {
     fn head(&mut self, slice: Slice) -> Vec<u8> {
         let head = Head {
             slice,
+            config_digest: self.plan.config_digest.clone(),
             types: self.plan.types.iter().map(|plan| plan.name.clone()).collect(),
             derived: self.plan.derive.names(),
             sources: self.sources.clone(),
@@ -309,11 +311,12 @@ impl Core {
         tables: &mut dyn FnMut(&str) -> Option<Arc<Table>>,
     ) -> Result<Self, Unreadable> {
         let mut core = Self::new(plan, shards);
-        let mut since = Since::default();
+        let (mut since, mut is_of_another_plan) = (Since::default(), false);
         for (at, checkpoint) in checkpoints.into_iter().enumerate() {
             let (head, rest) = postcard::take_from_bytes::<Head>(&checkpoint.head).map_err(unreadable)?;
             let is_whole = head.slice == Slice::All;
             if at == 0 {
+                is_of_another_plan = head.config_digest != core.plan.config_digest;
                 core.take_over(head, postcard::from_bytes(rest).map_err(unreadable)?, tables)?;
             }
             core.take_entities(&checkpoint.parts, &mut since)?;
@@ -322,7 +325,10 @@ impl Core {
             }
             since.settle();
         }
-        let types = &core.plan.types;
+        let (types, now_us) = (&core.plan.types, core.sequencer.watermark_us());
+        if is_of_another_plan {
+            core.shards.iter_mut().for_each(|shard| shard.let_pasts_be(types, now_us));
+        }
         core.shards.iter_mut().for_each(|shard| shard.arm_all(types));
         Ok(core)
     }

@@ -422,6 +422,25 @@ impl Shard {
         self.twins.extend(twin.map(|twin| (index, twin)));
     }
 
+    /// What its entities have said so far was said by another plan, which cannot be asked again for a late
+    /// signal: it can no longer be corrected. `now_us`: the watermark.
+    pub(crate) fn let_pasts_be(&mut self, types: &[TypePlan], now_us: i64) {
+        self.note_changes();
+        let known: Vec<u32> = self.entities.known().map(|(index, _)| index).collect();
+        for index in known {
+            let entity = &self.entities[index];
+            let can_be_corrected = types[usize::from(entity.signal_type)].correct_us.is_some();
+            if !can_be_corrected && !self.pasts.contains_key(&index) {
+                continue;
+            }
+            self.pasts.insert(index, Past::from_now_on(entity.clone(), now_us));
+            if let Some(twin) = self.twins.get_mut(&index) {
+                twin.let_past_be(now_us);
+            }
+            self.note_change(index);
+        }
+    }
+
     /// Arms all timers of entities that were saved.
     pub(crate) fn arm_all(&mut self, types: &[TypePlan]) {
         let known: Vec<u32> = self.entities.known().map(|(index, _)| index).collect();

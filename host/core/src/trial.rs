@@ -360,6 +360,11 @@ impl Twin {
         }
     }
 
+    /// Its past is that of its entity: it begins at the watermark `now_us`.
+    pub fn let_past_be(&mut self, now_us: i64) {
+        self.past = Some(Past::from_now_on(self.entity.clone(), now_us));
+    }
+
     /// Takes in what the version in force says; `taken`: its entity has taken in what it listens to.
     pub fn hear(&mut self, plan: &TypePlan, place: Place, offer: &Offer<'_>, taken: bool, late_at_us: Option<i64>) {
         let is_late = late_at_us.is_some();

@@ -262,6 +262,21 @@ impl Durable {
         }
     }
 
+    /// Keeps all files of another store.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn keep_files(&mut self, of: &Store) -> Result<()> {
+        for pair in of.scan(Map::Files, &[], None)? {
+            let (key, bytes) = pair?;
+            self.batch.put(Map::Files, &key, bytes);
+            if self.is_full() {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a table that a restart needs.
     pub fn keep_table(&mut self, table: &Table) {
         let bytes = postcard::to_allocvec(table).expect("a table is plain data");

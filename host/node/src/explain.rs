@@ -185,7 +185,7 @@ pub fn explain(
     let sources = oldest.state.pipeline.source_names();
     let mut look = Look { keys, signal, types, sources, found: Explained::default() };
     let mut lines = Vec::new();
-    let range = Range { from: Some(oldest.state.log), to };
+    let range = Range { from: Some(oldest.state.log), to, ..Range::default() };
     replay(None, recorded, range, &mut Lines { keys, signal, lines: &mut lines }, options, &mut look)?;
     let mut found = look.found;
     found.events = lines;

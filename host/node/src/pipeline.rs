@@ -74,7 +74,7 @@ pub struct Pipeline<'a> {
 }
 
 /// What a checkpoint holds of a pipeline, beside the state of the core.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Saved {
     inputs: Vec<SavedInput>,
     sources: Vec<(usize, String, u32)>,

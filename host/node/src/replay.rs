@@ -8,7 +8,7 @@ use stillhouse_rules::schema::compatible;
 use stillhouse_store::Sequence;
 
 use crate::config::Config;
-use crate::durable::{Entry, Kept, Paged, Recorded};
+use crate::durable::{Durable, Entry, Kept, Paged, Recorded};
 use crate::journal::{Given, Mapper};
 use crate::mask::Masks;
 use crate::rollouts::Loading;
@@ -22,6 +22,35 @@ pub struct Range {
     pub from: Option<u64>,
     /// The position behind the last; `None`: all.
     pub to: Option<u64>,
+    /// It ends once the watermark has passed this event time.
+    pub until_us: Option<i64>,
+}
+
+impl Range {
+    /// Whether the entry at `position` is beyond it.
+    fn is_over(&self, position: u64, watermark_us: i64) -> bool {
+        self.to.is_some_and(|to| position >= to) || self.until_us.is_some_and(|until_us| watermark_us > until_us)
+    }
+}
+
+/// The position from which a replay must begin to see all that happened from an event time on.
+///
+/// # Errors
+/// If the store cannot be read.
+pub fn position_before(recorded: &Recorded, time_us: i64) -> Result<u64> {
+    let before = Kept::all(&recorded.store)?.into_iter().rfind(|kept| kept.state.watermark_us <= time_us);
+    Ok(before.map_or(0, |kept| kept.state.log))
+}
+
+/// The new store of `options`, which is to hold what a replay is given and what it makes.
+fn scratch(recorded: &Recorded, options: &Options) -> Result<Option<Durable>> {
+    let Some(path) = &options.store else { return Ok(None) };
+    if path.exists() {
+        bail!("{}: is there already, expected the name of a new store", path.display());
+    }
+    let mut durable = Durable::open(path, options.policy.clone(), None)?;
+    durable.keep_files(&recorded.store)?;
+    Ok(Some(durable))
 }
 
 /// What is to be known of a log that was replayed.
@@ -39,7 +68,8 @@ pub struct Replayed {
     pub state_hash: u128,
 }
 
-/// Distils a log again: as it was, or as `config` says.
+/// Distils a log again: as it was, or as `config` says. With a store in `options`, which must be new, it holds
+/// in the end what was given and what left, and can be asked as any other.
 ///
 /// # Errors
 /// As [`crate::run::run`], and if the store cannot be read.
@@ -80,6 +110,7 @@ fn as_it_was(
     let (from, mut at) = (kept.state.log, kept.state.log);
     let core = kept.core(&recorded.store).collect::<Result<Vec<_>>>()?;
     let mut next = (kept.state, core);
+    let mut scratch = scratch(recorded, options)?;
     loop {
         // The configuration counts until the log names another.
         let (state, core) = next;
@@ -88,13 +119,15 @@ fn as_it_was(
         let mut run = Run::new(&config, from_store, options, Loading::Recorded, output, watch)?;
         run.replays(true);
         run.take_over(state, core, recorded)?;
+        run.keep_in(scratch.take())?;
         let mut changed = None;
         for entry in recorded.log(at)? {
             let (position, given) = entry?;
-            if range.to.is_some_and(|to| position >= to) {
+            if range.is_over(position, run.watermark_us()) {
                 break;
             }
             at = position + 1;
+            run.note(&given)?;
             match given {
                 Given::Config(digest) if digest != config.digest => {
                     changed = Some(digest);
@@ -111,6 +144,7 @@ fn as_it_was(
             }
             Some(digest) => {
                 let (state, core) = run.save(Slice::All)?;
+                scratch = run.kept_in();
                 next = (state, vec![core]);
                 drop(run);
                 config = recorded.config(&digest)?.in_order_of(&next.0.rollouts)?;
@@ -140,10 +174,11 @@ fn as_configured(
         run.restore(kept, recorded)?;
         run.begin_with_its_rules()?;
     }
+    run.keep_in(scratch(recorded, options)?)?;
     let mut other_mappers = Vec::new();
     for entry in recorded.log(from)? {
         let (position, given) = entry?;
-        if range.to.is_some_and(|to| position >= to) {
+        if range.is_over(position, run.watermark_us()) {
             break;
         }
         if let Given::Mapper(then) = &given {

@@ -150,6 +150,14 @@ pub fn run(
         None if !config.sinks.is_empty() => bail!("`[sink]` needs a store, where events wait: add --store FILE"),
         None => None,
     };
+    let shed = Arc::clone(&run.shed);
+    run.rollouts.board().measure(move || {
+        format!(
+            "# HELP stillhouse_shed_records_total Records let go while the host was behind, as configured.\n\
+             # TYPE stillhouse_shed_records_total counter\nstillhouse_shed_records_total {}\n",
+            shed.load(Ordering::Relaxed)
+        )
+    });
     if let (Some(durable), Some(sinks)) = (&run.durable, &sinks) {
         measure(&run.rollouts.board(), durable, sinks);
     }
@@ -250,6 +258,8 @@ pub(crate) struct Run<'a> {
     broken: Vec<(String, String)>,
     lines: Vec<u8>,
     read_bytes: Arc<AtomicU64>,
+    /// Records that this process has let go while it was behind.
+    shed: Arc<AtomicU64>,
     /// When the chunks were read whose signals the core takes in with the next round.
     since: Vec<Instant>,
     watch: &'a mut dyn Watch,
@@ -300,7 +310,8 @@ impl<'a> Run<'a> {
             tally: Tally::default(),
             broken: Vec::new(),
             lines: Vec::new(),
-            read_bytes: Arc::new(AtomicU64::new(0)),
+            read_bytes: Arc::default(),
+            shed: Arc::default(),
             since: Vec::new(),
             watch,
             rules,

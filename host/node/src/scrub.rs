@@ -38,7 +38,7 @@ impl Scrubbed {
 /// If the store cannot be read or replayed.
 pub fn scrub(recorded: &Recorded, from: &Kept, to: &Kept, options: &Options) -> Result<Scrubbed> {
     let hash = |from: u64, to: u64| -> Result<u128> {
-        let range = Range { from: Some(from), to: Some(to) };
+        let range = Range { from: Some(from), to: Some(to), ..Range::default() };
         Ok(replay(None, recorded, range, &mut std::io::sink(), options, &mut Unwatched)?.state_hash)
     };
     let (from, to) = (from.state.log, to.state.log);

@@ -20,7 +20,6 @@
 pub mod fault;
 #[doc(hidden)]
 pub mod forged;
-pub mod log;
 
 mod batch;
 mod block;

@@ -217,7 +217,9 @@ impl Gate {
         }
         let now_us = why.now_us;
         let missed = Candidate { missed: Some(Box::new(why.by.clone())), ..is };
-        let first = Try { now_us, table_us: now_us, judged: 0, answers: Default::default(), before: None, told: false };
+        // A table of this watermark may be known already, or not yet, when this is looked at.
+        let table_us = now_us.saturating_sub(1);
+        let first = Try { now_us, table_us, judged: 0, answers: Default::default(), before: None, told: false };
         self.enter(slot, missed, first, exit);
     }
 

@@ -34,7 +34,7 @@ pub struct Arguments {
 pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     let recorded = Recorded::open(&arguments.store)?;
     let newest = Kept::newest(&recorded.store, u64::MAX)?.context("the store has no checkpoint")?;
-    let range = Range { from: Some(newest.state.log), to: None };
+    let range = Range { from: Some(newest.state.log), ..Range::default() };
     let options = Options { shards: threads(), threads: threads(), ..Options::default() };
     let replayed = replay(None, &recorded, range, &mut std::io::sink(), &options, &mut Unwatched)?;
     let ledger = replayed.outcome.summary.ledger;

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::config::Config;
 use stillhouse::durable::Recorded;
-use stillhouse::replay::{Range, Replayed, Verify, replay};
+use stillhouse::replay::{Range, Replayed, Verify, position_before, replay};
 use stillhouse::run::{Options, Watch};
 use stillhouse::summary::grouped;
 use stillhouse_store::Sequence;
@@ -22,6 +22,8 @@ Examples:
   stillhouse replay --store stillhouse.store --verify         is it, to the byte, what left then?
   stillhouse replay --store stillhouse.store -c new.toml      what another configuration makes of it
   stillhouse replay --store stillhouse.store --from 120000    from the checkpoint before this position on
+  stillhouse replay --store stillhouse.store --from 2026-03-01T12:00:00Z --to 2026-03-01T13:00:00Z
+  stillhouse replay --store stillhouse.store -c new.toml --into scratch.store     to explain, diff or export it
 
 The store is only read, also while a run writes to a copy of it. Exit codes: 0 done, 1 failed or (with
 --verify) something is other than it was, 2 refused.";
@@ -38,12 +40,15 @@ pub struct Arguments {
     /// Where events go; `-` for standard output.
     #[arg(short, long, value_name = "PATH", default_value = "-")]
     output: String,
-    /// Begin at the last checkpoint before this position of the log.
-    #[arg(long, value_name = "POSITION")]
-    from: Option<u64>,
-    /// End before this position of the log.
-    #[arg(long, value_name = "POSITION")]
-    to: Option<u64>,
+    /// Begin at the last checkpoint before this position of the log, or before this event time.
+    #[arg(long, value_name = "POSITION|TIME", value_parser = place)]
+    from: Option<Place>,
+    /// End before this position of the log, or once all up to this event time is distilled.
+    #[arg(long, value_name = "POSITION|TIME", value_parser = place)]
+    to: Option<Place>,
+    /// Keep what is given and what is made of it in this new store, which can be asked as any other.
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    into: Option<PathBuf>,
     /// Compare with what left then instead of writing it.
     #[arg(long, conflicts_with_all = ["config", "output"])]
     verify: bool,
@@ -55,6 +60,40 @@ pub struct Arguments {
     quiet: bool,
 }
 
+/// A place of the log.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Position(u64),
+    /// Event time.
+    Time(i64),
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    if let Ok(position) = text.parse() {
+        return Ok(Place::Position(position));
+    }
+    let time = text.parse::<jiff::Timestamp>();
+    time.map(|time| Place::Time(time.as_microsecond()))
+        .map_err(|_| "expected a position such as 120000, or a time such as 2026-03-01T12:00:00Z".to_owned())
+}
+
+fn range(arguments: &Arguments, recorded: &Recorded) -> Result<Range> {
+    let from = match arguments.from {
+        Some(Place::Position(position)) => Some(position),
+        Some(Place::Time(time_us)) => Some(position_before(recorded, time_us)?),
+        None => None,
+    };
+    let (to, until_us) = match arguments.to {
+        Some(Place::Position(position)) => (Some(position), None),
+        Some(Place::Time(time_us)) => (None, Some(time_us)),
+        None => (None, None),
+    };
+    if from.zip(to).is_some_and(|(from, to)| from >= to) {
+        bail!("--from must be before --to");
+    }
+    Ok(Range { from, to, until_us })
+}
+
 /// Distils a log again.
 pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     let config = match &arguments.config {
@@ -62,11 +101,9 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
         None => None,
     };
     let recorded = Recorded::open(&arguments.store)?;
-    let range = Range { from: arguments.from, to: arguments.to };
-    if range.from.zip(range.to).is_some_and(|(from, to)| from >= to) {
-        bail!("--from must be before --to");
-    }
-    let options = Options { shards: threads(), threads: threads(), ..Options::default() };
+    let range = range(arguments, &recorded)?;
+    let store = arguments.into.clone();
+    let options = Options { shards: threads(), threads: threads(), store, ..Options::default() };
     let mut progress = Progress::new(arguments.quiet);
     if arguments.verify {
         return verify(&recorded, range, &options, &mut progress, arguments.quiet);
@@ -105,7 +142,8 @@ fn verify(
     let replayed = replay(None, recorded, range, &mut verify, options, progress)?;
     progress.bar.finish_and_clear();
     // What left after the end of the range is not looked at.
-    let missing = if range.to.is_none() { verify.missing()? } else { 0 };
+    let is_whole = range.to.is_none() && range.until_us.is_none();
+    let missing = if is_whole { verify.missing()? } else { 0 };
     let good = verify.differing == 0 && missing == 0;
     if !quiet || !good {
         let entries = recorded.store.next(Sequence::Log) - replayed.from;

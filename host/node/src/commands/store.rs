@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use super::threads;
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use stillhouse::durable::{Kept, Recorded};
 use stillhouse::run::Options;
 use stillhouse::scrub::scrub;
 use stillhouse::summary::grouped;
-use stillhouse_store::{Sequence, Store, check};
+use stillhouse_store::{Place, Sequence, Store, check};
 
 pub const HELP: &str = "\
 Examples:
@@ -18,6 +19,8 @@ Examples:
   stillhouse store compact stillhouse.store
 
 Exit codes: 0 sound, 1 damaged or failed, 2 refused.";
+
+const BAR: &str = "{bar:40} {percent:>3} %  {eta} left";
 
 /// What `store` takes.
 #[derive(Args, Debug)]
@@ -76,18 +79,37 @@ fn rub(path: &Path) -> Result<ExitCode> {
 }
 
 fn look(path: &Path) -> Result<ExitCode> {
-    let report = check(path, &mut |_, _| {})?;
+    let bar = ProgressBar::new(0);
+    bar.set_style(ProgressStyle::with_template(BAR).expect("a sound template"));
+    let report = check(path, &mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
     println!("{}: {} bytes, format {}", path.display(), grouped(report.file_bytes), report.format);
+    println!(
+        "{:12} {:>12} {:>12} {:>12} {:>15} {:>15}",
+        "sequence", "first", "records", "blocks", "bytes", "stored bytes"
+    );
     for of in &report.sequences {
-        println!("{:12} {of:?}", of.sequence.name());
+        let [first, records, blocks] = [of.first, of.records, of.blocks].map(grouped);
+        let [raw, stored] = [of.raw_bytes, of.stored_bytes].map(grouped);
+        println!("{:12} {first:>12} {records:>12} {blocks:>12} {raw:>15} {stored:>15}", of.sequence.name());
     }
+    println!("{:12} {:>12} {:>12} {:>12} {:>15}", "map", "", "values", "", "bytes");
     for of in &report.maps {
-        println!("{:12} {of:?}", of.map.name());
+        let [values, raw] = [of.values, of.raw_bytes].map(grouped);
+        println!("{:12} {:>12} {values:>12} {:>12} {raw:>15}", of.map.name(), "", "");
     }
     for damage in &report.damages {
-        println!("damaged: {damage:?}");
+        println!("damaged: {}: {}", place(&damage.place), damage.what);
     }
     if !report.is_sound() {
+        let listed = report.damages.len() as u64;
+        if report.damage_count > listed {
+            println!("and {} more", grouped(report.damage_count - listed));
+        }
+        println!("DAMAGED in {} places; all the rest can be read, replayed and exported", grouped(report.damage_count));
         return Ok(ExitCode::FAILURE);
     }
     let store = Store::open_to_read(path)?;
@@ -101,4 +123,15 @@ fn look(path: &Path) -> Result<ExitCode> {
         None => println!("no run can go on from it: there is no checkpoint"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn place(place: &Place) -> String {
+    match place {
+        Place::Records { sequence, first, end } => {
+            format!("positions {} to {} of {}", grouped(*first), grouped(end - 1), sequence.name())
+        }
+        Place::Value { map, key } => format!("the value of {} in {}", key.escape_ascii(), map.name()),
+        Place::Map(map) => format!("{} from some key on", map.name()),
+        Place::Database => "the database under all of it".to_owned(),
+    }
 }

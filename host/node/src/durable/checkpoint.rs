@@ -1,6 +1,6 @@
 //! Checkpoints: the state of a run at one place of its log.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::saved::BUCKETS;
 use stillhouse_core::{Checkpoint, Slice};
@@ -8,6 +8,10 @@ use stillhouse_store::{Batch, Map, Retention, Sequence, Store, StoreError, trim_
 
 use super::{Durable, PART_BYTES, Paged};
 use crate::{pipeline, rollouts};
+
+/// The version of what a checkpoint holds. It is raised whenever that changes: bytes of another version
+/// would be taken for something else.
+const FORMAT: u8 = 1;
 
 /// All of a run but the core.
 #[derive(Debug, Deserialize, Serialize)]
@@ -28,6 +32,23 @@ pub struct State {
     pub pipeline: pipeline::Saved,
     /// The versions of rules.
     pub rollouts: rollouts::Saved,
+}
+
+impl State {
+    fn write(&self) -> Result<Vec<u8>> {
+        Ok(postcard::to_extend(self, vec![FORMAT])?)
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self> {
+        match bytes.split_first() {
+            Some((&FORMAT, bytes)) => postcard::from_bytes(bytes).context("it is not understood"),
+            came => bail!(
+                "it was kept by another version of stillhouse (of format {}, expected {FORMAT}): go on with that \
+                 version, or begin a new store",
+                came.map_or(0, |(format, _)| *format)
+            ),
+        }
+    }
 }
 
 /// A checkpoint as the store has it.
@@ -70,7 +91,7 @@ impl Kept {
         let (mut row, mut before): (Option<u8>, Option<u64>) = (None, None);
         for number in numbers(store)? {
             let Some(bytes) = store.get(Map::Checkpoints, &key(number, Part::State, 0))? else { continue };
-            let state: State = postcard::from_bytes(&bytes).context("a checkpoint is not understood")?;
+            let state = State::read(&bytes).with_context(|| format!("checkpoint {number}"))?;
             let follows = before.is_some_and(|before| before + 1 == number);
             row = match row {
                 _ if state.is_whole => Some(BUCKETS),
@@ -167,7 +188,7 @@ impl Durable {
     /// If the store cannot be read.
     pub fn checkpoint(&mut self, state: &State, core: Checkpoint, needed_us: Option<i64>) -> Result<()> {
         let number = self.checkpoint;
-        let bytes = postcard::to_allocvec(state).expect("a state is plain data");
+        let bytes = state.write()?;
         self.last_checkpoint_bytes = (bytes.len() + core.head.len()) as u64;
         self.batch.put(Map::Checkpoints, &key(number, Part::State, 0), bytes);
         for (index, head) in (0..).zip(core.head.chunks(PART_BYTES)) {
@@ -229,4 +250,29 @@ fn forget(store: &Store, number: u64, batch: &mut Batch) -> Result<()> {
         batch.delete(Map::Checkpoints, &pair?.0);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_another_format_is_refused_in_words() {
+        let state = State {
+            config: "c".into(),
+            log: 1,
+            events: 2,
+            watermark_us: 3,
+            is_whole: true,
+            paths: Vec::new(),
+            pipeline: pipeline::Saved::default(),
+            rollouts: rollouts::Saved::default(),
+        };
+        let mut bytes = state.write().expect("plain data");
+        assert_eq!(State::read(&bytes).expect("it is of this format").log, 1);
+        bytes[0] += 1;
+        let said = State::read(&bytes).expect_err("refused").to_string();
+        assert!(said.starts_with("it was kept by another version of stillhouse (of format 2, expected 1)"), "{said}");
+        assert!(State::read(&[]).is_err());
+    }
 }

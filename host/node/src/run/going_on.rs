@@ -283,6 +283,52 @@ impl Run<'_> {
         }
     }
 
+    /// What it is given and what it makes is kept in this store from here on. One that is new gets the state.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub(crate) fn keep_in(&mut self, store: Option<Durable>) -> Result<()> {
+        let is_new = store.as_ref().is_some_and(Durable::is_new);
+        self.durable = store;
+        if !is_new {
+            return Ok(());
+        }
+        if !self.replaying {
+            self.note_config();
+        }
+        let replaying = std::mem::take(&mut self.replaying);
+        let kept = self.checkpoint();
+        self.replaying = replaying;
+        kept
+    }
+
+    /// The store in which it kept what it was given.
+    pub(crate) fn kept_in(&mut self) -> Option<Durable> {
+        self.durable.take()
+    }
+
+    /// Notes an entry of the log that it replays, where it keeps what it is given.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub(crate) fn note(&mut self, given: &Given) -> Result<()> {
+        if self.durable.is_none() {
+            return Ok(());
+        }
+        // Chunks are gathered into rounds, and what left before an entry must be noted before it.
+        if !matches!(given, Given::Chunk { .. }) {
+            self.settle()?;
+        }
+        let Some(durable) = &mut self.durable else { return Ok(()) };
+        durable.given(given);
+        Ok(())
+    }
+
+    /// The watermark.
+    pub(crate) fn watermark_us(&self) -> i64 {
+        self.pipeline.watermark_us()
+    }
+
     /// Keeps the state of the run.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -166,6 +167,7 @@ impl Run<'_> {
                     Piece::Shed(index, records) => {
                         self.log(|| Given::Shed(index as u32, records));
                         self.tally.shed += records;
+                        self.shed.fetch_add(records, Ordering::Relaxed);
                     }
                     Piece::Posted(posted) => self.posted(*posted)?,
                     Piece::Table(table) => self.new_table(table),
