@@ -13,6 +13,7 @@ use crate::chance::Chance;
 use crate::gate_properties::{Erratic, add_parents, erratic_plan};
 use crate::generate::{any_plan, any_stream, let_tick, orderly_stream, tighten};
 use crate::properties::{for_seeds, hold};
+use crate::reconcile::any_with_snapshots;
 use crate::stream::{WHOLE, bytes};
 use crate::{gate_trials, trials};
 
@@ -111,6 +112,21 @@ fn a_restart_does_not_show() {
         hold(plan, stream, &|plan, stream| {
             let entries = stream.entries(rows);
             let never = Often { saved: 0, restored: 0, changed: 0 };
+            let whole = go_on(plan, &entries, &mut NoJudge, never, &mut Chance::new(seed));
+            let other = go_on(plan, &entries, &mut NoJudge, often, &mut Chance::new(seed));
+            differs((&whole.0, &whole.1), &other)
+        });
+    });
+}
+
+#[test]
+fn a_restart_does_not_show_with_snapshots() {
+    for_seeds("a_restart_does_not_show_with_snapshots", |chance| {
+        let (plan, stream) = any_with_snapshots(chance);
+        let (often, rows, seed) = (any_often(chance), chance.pick(&[1, 7]), chance.below(1 << 30) as u64);
+        hold(plan, stream, &|plan, stream| {
+            let entries = stream.entries(rows);
+            let never = Often { saved: 0, restored: 0 };
             let whole = go_on(plan, &entries, &mut NoJudge, never, &mut Chance::new(seed));
             let other = go_on(plan, &entries, &mut NoJudge, often, &mut Chance::new(seed));
             differs((&whole.0, &whole.1), &other)

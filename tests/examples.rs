@@ -8,7 +8,7 @@ use stillhouse::run::Options;
 use crate::drive::{OPTIONS, drive, example, root};
 
 /// What is no sample in the folder of an example.
-const NO_SAMPLES: [&str; 4] = ["README.md", "expected.jsonl", "stillhouse.toml", "topology.csv"];
+const NO_SAMPLES: [&str; 5] = ["README.md", "expected.jsonl", "stillhouse.toml", "topology.csv", "snapshot.json"];
 
 /// How a README says how many events there are.
 const COUNTS: [&str; 10] = ["No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"];

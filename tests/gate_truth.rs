@@ -84,7 +84,7 @@ impl Outside {
             Data::Window(windowed) => self.window(plan, windowed, event, key, time_us),
             Data::Correction(_) => return Some("a correction, and nothing late is taken in".into()),
             // What came too late or is unreadable stands where it was found.
-            Data::Late(_) | Data::DeadLetter(_) | Data::Derived(_) => return None,
+            Data::Late(_) | Data::DeadLetter(_) | Data::Derived(_) | Data::Drift(_) => return None,
         };
         let early = time_us < self.newest_us;
         let wrong = wrong.or_else(|| early.then(|| format!("before {}", self.newest_us)));

@@ -134,7 +134,7 @@ fn watermark_before(plan: &Plan, stream: &Stream, end: usize) -> i64 {
                 *newest = Some(newest.unwrap_or(i64::MIN).max(signal.time_us));
             }
             Item::SourceEnded(source) => source_ended[*source as usize] = true,
-            Item::Tick(_) | Item::Table(_) => {}
+            Item::Tick(_) | Item::Table(_) | Item::Snapshot(_) => {}
         }
         let running = newest.iter().zip(&source_ended).filter(|(_, ended)| !**ended).map(|(newest, _)| *newest);
         // `None` is less than any time.
@@ -193,6 +193,7 @@ pub fn signal_of(data: &Data) -> Option<&str> {
         Data::DeadLetter(dead) => dead.signal.as_deref(),
         Data::Flood(flood) => Some(&flood.signal),
         Data::Correction(correction) => Some(&correction.signal),
+        Data::Drift(drift) => Some(&drift.signal),
         Data::Derived(_) => None,
     }
 }
@@ -236,6 +237,7 @@ pub fn record_of(event: &Event) -> Record {
         Data::Suppressed(suppressed) => {
             record.signal = signal_of(&suppressed.candidate).map(Into::into);
         }
+        Data::Drift(drift) => record.signal = Some(drift.signal.to_string()),
         Data::Derived(_) => {}
         Data::Window(windowed) => {
             record.signal = Some(windowed.signal.to_string());

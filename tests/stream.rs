@@ -34,6 +34,17 @@ pub enum Item {
     SourceEnded(u32),
     Tick(i64),
     Table(Arc<Table>),
+    Snapshot(Snapshot),
+}
+
+/// How all entities of a signal type are.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub signal_type: u16,
+    pub age_us: i64,
+    pub rows: Vec<Signal>,
+    /// Whether all of it comes.
+    pub ends: bool,
 }
 
 /// A whole input.
@@ -119,6 +130,20 @@ impl Stream {
                 Item::Table(table) => {
                     flush(&mut block, position, &mut entries);
                     entries.push(Entry::Table(Arc::clone(table)));
+                }
+                Item::Snapshot(snapshot) => {
+                    flush(&mut block, position, &mut entries);
+                    let (signal_type, age_us) = (snapshot.signal_type, snapshot.age_us);
+                    entries.push(Entry::SnapshotBegins(signal_type));
+                    for rows in snapshot.rows.chunks(block_rows) {
+                        rows.iter().for_each(|row| add(&mut block, row, &self.sources));
+                        position += rows.len() as u64;
+                        let block = Arc::new(std::mem::replace(&mut block, Block { position, ..Block::default() }));
+                        entries.push(Entry::SnapshotRows { signal_type, block });
+                    }
+                    if snapshot.ends {
+                        entries.push(Entry::Snapshot { signal_type, age_us });
+                    }
                 }
             }
         }
@@ -236,6 +261,17 @@ fn tell_data(data: &Data) -> String {
             };
             format!("revision {} of {kind}: {now}", correction.revision)
         }
+        Data::Drift(drift) => {
+            let name = |view: &Option<StateView>| view.as_ref().map_or("?".into(), name_of);
+            let since = drift.since.map_or(String::new(), |since| format!(" since {}", since.0));
+            format!(
+                "{}: {}{since}, snapshot of {} {}",
+                drift.kind,
+                name(&drift.known),
+                drift.taken.0,
+                name(&drift.snapshot)
+            )
+        }
         Data::Late(late) => format!("{} by {}", late.id, late.late_us),
         Data::DeadLetter(dead) => dead.id.to_string(),
         Data::Derived(derived) => tell_derived(derived),
@@ -263,9 +299,12 @@ fn tell_flood(flood: &Flood) -> String {
     format!("{limit}: {candidates} withheld, {ended} ended, {signals} signals of {}", held.keys.join(" "))
 }
 
+fn name_of(view: &StateView) -> String {
+    format!("{}{}", view.state, view.value.as_deref().unwrap_or(""))
+}
+
 fn tell_change(change: &Change) -> String {
-    let name = |view: &StateView| format!("{}{}", view.state, view.value.as_deref().unwrap_or(""));
-    let from = change.from.as_ref().map_or("?".into(), name);
-    let (to, since_us, inputs) = (name(&change.to), change.since.0, change.counts.inputs);
+    let from = change.from.as_ref().map_or("?".into(), name_of);
+    let (to, since_us, inputs) = (name_of(&change.to), change.since.0, change.counts.inputs);
     format!("{from}>{to} since {since_us} inputs {inputs}")
 }

@@ -210,6 +210,8 @@ impl<'w> Host<'w> {
             Given::End => self.end()?,
             // No input of the simulation may let signals go.
             Given::Shed(..) => {}
+            // Nor are there snapshots.
+            Given::SnapshotInput { .. } | Given::SnapshotBegins(_) | Given::Snapshot { .. } => {}
             Given::Rollout(event) => {
                 self.pipeline.take_compared();
                 self.tell(*event);

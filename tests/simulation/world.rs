@@ -107,6 +107,8 @@ impl World {
                 Item::SourceEnded(_) => {}
                 Item::Tick(now_us) => arrivals.push(Arrival::Tick(*now_us)),
                 Item::Table(table) => arrivals.push(Arrival::Table(named(table))),
+                // None is asked for here.
+                Item::Snapshot(_) => {}
             }
         }
         steer(chance, &mut arrivals, plans.len(), plans[0].types.len());

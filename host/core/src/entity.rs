@@ -3,6 +3,7 @@
 //! Signals come in order of event time. A timer of the entity that is due at the time of a signal
 //! or before fires first, at its own time: so a state that has lasted exactly its hold counts.
 
+mod compare;
 mod confirm;
 mod flap;
 mod spread;
@@ -21,6 +22,7 @@ use crate::rule::{Condition, RuleId};
 use crate::window::{Counted, Owner, Window};
 use serde::{Deserialize, Serialize};
 
+pub use self::compare::Drift;
 pub use self::spread::SPREAD_MAX;
 
 /// What a signal says, in the hands of its entity.
@@ -234,6 +236,8 @@ pub struct Entity {
     #[serde(skip, default = "never_us")]
     pub armed_us: i64,
     announced: Option<Standing>,
+    /// Its last observation was made by a snapshot.
+    by_snapshot: bool,
     /// Event time of its last observation.
     seen_us: i64,
     /// Event time of its last observation of a problem.
@@ -405,6 +409,7 @@ impl Entity {
     /// Takes in the next observation.
     pub fn observe(&mut self, plan: &TypePlan, seen: &Observation<'_>, out: &mut Effects) {
         self.advance(plan, seen.time_us, out);
+        self.by_snapshot = false;
         let mut seen = seen;
         let levelled;
         if let Some(level) = &plan.level {

@@ -52,6 +52,8 @@ pub enum Data {
     Flood(Box<Flood>),
     /// Of `stillhouse.correction`.
     Correction(Box<Correction>),
+    /// Of `stillhouse.drift`.
+    Drift(Box<Drift>),
     /// Of `stillhouse.late`.
     Late(Box<Late>),
     /// Of `stillhouse.dead-letter`.
@@ -112,6 +114,31 @@ pub struct Counts {
     pub repeated: u64,
     /// States since the last event of the entity that did not last.
     pub blips: u64,
+}
+
+/// What is known of an entity is other than what a snapshot says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drift {
+    /// The signal type.
+    pub signal: Box<str>,
+    /// `state`: it is in another one; `missing`: it has a problem and is not known; `orphan`: it is known, and
+    /// the snapshot does not have it.
+    pub kind: &'static str,
+    /// What the entity was announced to be; null if nothing was known.
+    pub known: Option<StateView>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// What the snapshot says it is; null if it does not have it.
+    pub snapshot: Option<StateView>,
+    /// Event time at which the snapshot came.
+    pub taken: Time,
+    /// The record of the snapshot; null if it has none.
+    pub record: Option<Source>,
+    /// The mapper version that read it.
+    pub mapper: RuleView,
+    /// Digest of the configuration.
+    pub config: Box<str>,
 }
 
 /// What a window of an entity came to: early, or at its end.

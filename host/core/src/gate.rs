@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use context::field_kind;
 pub use flood::FLOOD_KEYS_MAX;
 pub use inhibit::ANCESTORS_MAX;
+pub(crate) use leave::source_of;
 
 use crate::columns::{Blobs, Verdicts, verdict};
 use crate::derive::Derive;

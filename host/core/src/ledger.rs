@@ -7,8 +7,8 @@ use serde::Serialize;
 pub struct Ledger {
     /// Signals that the core was given.
     pub received: u64,
-    /// Observations of signals that have their place elsewhere: two versions of a mapper make another
-    /// entity of the signal, and one of the two keeps what it opened.
+    /// Observations that no signal of their own has: two versions of a mapper make another entity of a
+    /// signal, and one of the two keeps what it opened; or a snapshot does not have an entity.
     #[serde(skip_serializing_if = "is_zero")]
     pub echoed: u64,
     /// Inputs of events that left.
@@ -17,7 +17,8 @@ pub struct Ledger {
     pub merged_id: u64,
     /// Same fingerprint within the window.
     pub merged_fingerprint: u64,
-    /// Said again what was known, or was the silent baseline of an entity.
+    /// Said again what was known, or was the silent baseline of an entity; or, of a snapshot, was older than a
+    /// signal, left when a newer snapshot came, or of one that did not end.
     pub merged_repeated: u64,
     /// A state that did not last.
     pub merged_blip: u64,

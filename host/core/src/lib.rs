@@ -8,6 +8,7 @@
 //! The way of a signal: [`block`] (mapped, in log order) → [`sequencer`] (duplicates by id, late,
 //! watermark) → [`shard`] ([`order`], then per entity [`dedupe`], [`evidence`], [`flapping`],
 //! hold-down and hold-open in [`entity`], or [`window`]) → candidates → [`gate`] (suppression, in total order) → [`event`].
+//! [`reconcile`] compares entities with what a snapshot says.
 //! [`step`] puts them together; [`ledger`] proves that no signal is lost.
 
 pub mod block;
@@ -25,6 +26,7 @@ pub mod level;
 pub mod order;
 pub mod past;
 pub mod plan;
+pub mod reconcile;
 pub mod rule;
 pub mod saved;
 pub mod sequencer;

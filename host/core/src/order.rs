@@ -163,9 +163,9 @@ impl OrderBuffer {
         self.first + self.blocks.len() as u64 - 1
     }
 
-    /// Gives every signal older than `before_us` to `each`, in order, and late ones once the
-    /// watermark that they missed is reached.
-    pub fn release(&mut self, before_us: i64, mut each: impl FnMut(Released<'_>)) {
+    /// Gives every signal older than `before_us` to `each`, in order, and late ones that missed a watermark
+    /// of `late_us` or before.
+    pub fn release(&mut self, before_us: i64, late_us: i64, mut each: impl FnMut(Released<'_>)) {
         loop {
             let (lane, stray) = (self.lane.front(), self.strays.peek().map(|Reverse(stray)| stray));
             let from_lane = match (lane, stray) {
@@ -173,7 +173,8 @@ impl OrderBuffer {
                 (lane, _) => lane.is_some(),
             };
             let Some(next) = (if from_lane { lane } else { stray }).copied() else { break };
-            if next.time_us > before_us || next.in_time && next.time_us == before_us {
+            let is_due = if next.in_time { next.time_us < before_us } else { next.time_us <= late_us };
+            if !is_due {
                 break;
             }
             if from_lane {

@@ -8,6 +8,7 @@ pub use gate::{FloodPlan, InhibitPlan, MaintenancePlan};
 
 use crate::derive::DerivePlan;
 use crate::level::LevelPlan;
+use crate::reconcile::ReconcilePlan;
 use crate::rule::{Condition, RuleId, State};
 use crate::window::WindowPlan;
 
@@ -105,6 +106,8 @@ pub struct TypePlan {
     pub never_suppress: u8,
     /// How many candidates may leave at a time.
     pub flood: Option<FloodPlan>,
+    /// How it is compared with snapshots.
+    pub reconcile: ReconcilePlan,
     /// Whether its problems are held back while their parent has one, and hold those of their
     /// children back; only with [`Plan::inhibit`].
     pub inhibit: bool,
@@ -241,6 +244,7 @@ impl TypePlan {
             never_suppress: 3,
             flood: None,
             inhibit: true,
+            reconcile: ReconcilePlan::default(),
             states,
         }
     }
@@ -266,6 +270,12 @@ impl TypePlan {
             None if code == SILENT => Condition::Problem,
             None => Condition::Healthy,
         }
+    }
+
+    /// The state of an entity that is no more: the first that says so, or [`CLEAR`] where none does.
+    pub(crate) fn end_state(&self) -> u8 {
+        let end = self.states.iter().position(|state| state.condition == Condition::Gone);
+        end.map_or(CLEAR, |code| code as u8)
     }
 
     /// How long `to` must last before it is a candidate, for an entity that was announced `from`.

@@ -20,6 +20,7 @@ use crate::gate::Gate;
 use crate::ledger::Ledger;
 use crate::past::Past;
 use crate::plan::Plan;
+use crate::reconcile::Reconcile;
 use crate::sequencer;
 use crate::shard::Shard;
 use crate::step::{Core, Place};
@@ -84,7 +85,7 @@ pub enum Unreadable {
     },
 }
 
-/// The gate and what is derived follow it.
+/// The gate, what is derived, and the snapshots follow it.
 #[derive(Deserialize, Serialize)]
 struct Head {
     slice: Slice,
@@ -266,7 +267,7 @@ impl Core {
             uncorrected: self.uncorrected,
             not_taken_back: self.not_taken_back,
         };
-        postcard::to_allocvec(&(head, &self.gate, &self.derive)).expect("state is plain data")
+        postcard::to_allocvec(&(head, &self.gate, &self.derive, &self.reconcile)).expect("state is plain data")
     }
 
     /// What waits for the watermark, in log order.
@@ -335,7 +336,7 @@ impl Core {
     fn take_over(
         &mut self,
         head: Head,
-        (gate, derive): (Gate, Derive),
+        (gate, derive, reconcile): (Gate, Derive, Reconcile),
         tables: &mut dyn FnMut(&str) -> Option<Arc<Table>>,
     ) -> Result<(), Unreadable> {
         let now = self.plan.types.iter().map(|plan| &plan.name);
@@ -345,7 +346,7 @@ impl Core {
         }
         self.sources = head.sources;
         self.sequencer = sequencer::Sequencer::restore(self.plan.order.clone(), head.sequencer);
-        self.gate = gate;
+        (self.gate, self.reconcile) = (gate, reconcile);
         if head.derived == self.plan.derive.names() {
             self.derive = derive;
         }

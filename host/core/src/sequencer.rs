@@ -49,6 +49,10 @@ pub struct Bounds {
     pub changes_forgotten: u64,
     /// How many late signals of types with corrections came too late for them too.
     pub uncorrected: u64,
+    /// How many entities that differ from a snapshot had to wait for a later second.
+    pub reconciled_later: u64,
+    /// How many snapshots could not be read as a whole, so that who is not in them was left alone.
+    pub partial_snapshots: u64,
     /// How much of what a version of a rule said could not be taken back when it was withdrawn.
     pub not_taken_back: u64,
 }
@@ -67,6 +71,8 @@ enum SourceState {
     Active,
     Idle,
     Ended,
+    /// It makes snapshots, and says nothing of how far event time has come.
+    Apart,
 }
 
 /// What a sequencer knows, as a checkpoint has it.
@@ -75,6 +81,7 @@ pub(crate) struct Saved {
     sources: Vec<Source>,
     watermark_us: i64,
     newest_us: i64,
+    snapshot_us: i64,
     tick_us: Option<i64>,
     ids: [Vec<(u64, i64)>; 2],
     ids_newest_us: [i64; 2],
@@ -93,6 +100,8 @@ pub struct Sequencer {
     slowest: BinaryHeap<Reverse<(i64, u32)>>,
     watermark_us: i64,
     newest_us: i64,
+    /// Where the newest snapshot stands.
+    snapshot_us: i64,
     tick_us: Option<i64>,
     ids: Ids,
     waiting: Waiting,
@@ -108,6 +117,7 @@ impl Sequencer {
             slowest: BinaryHeap::new(),
             watermark_us: i64::MIN,
             newest_us: i64::MIN,
+            snapshot_us: i64::MIN,
             tick_us: None,
             ids: Ids::default(),
             waiting: Waiting { width_us, buckets: BTreeMap::new(), last: (i64::MIN, 0), total: 0 },
@@ -128,6 +138,7 @@ impl Sequencer {
             sources: self.sources.clone(),
             watermark_us: self.watermark_us,
             newest_us: self.newest_us,
+            snapshot_us: self.snapshot_us,
             tick_us: self.tick_us,
             ids: self.ids.halves.each_ref().map(half),
             ids_newest_us: self.ids.newest_us,
@@ -146,6 +157,7 @@ impl Sequencer {
         sequencer.slowest = active.map(|(source, index)| Reverse((source.newest_us, index))).collect();
         sequencer.watermark_us = saved.watermark_us;
         sequencer.newest_us = saved.newest_us;
+        sequencer.snapshot_us = saved.snapshot_us;
         sequencer.tick_us = saved.tick_us;
         sequencer.ids = Ids {
             halves: saved.ids.map(|half| half.into_iter().collect()),
@@ -179,6 +191,28 @@ impl Sequencer {
         }
     }
 
+    /// Announces the next source, of which there are snapshots only.
+    pub fn add_source_apart(&mut self) {
+        if self.sources.len() < SOURCES_MAX {
+            let (newest_us, active_us, leaps) = (i64::MIN, i64::MIN, Leaps::default());
+            self.sources.push(Source { newest_us, active_us, state: SourceState::Apart, leaps });
+        }
+    }
+
+    /// Where a snapshot stands that comes now: behind all that is known; `None` where no event time is.
+    pub fn stand(&mut self) -> Option<i64> {
+        if self.newest_us == i64::MIN {
+            return None;
+        }
+        self.snapshot_us = self.snapshot_us.max(self.known_us());
+        Some(self.known_us())
+    }
+
+    /// How far event time has come: ticks move it on while all are silent.
+    fn known_us(&self) -> i64 {
+        self.newest_us.max(self.watermark_us.saturating_add(self.plan.allowed_lateness_us))
+    }
+
     /// A source that will say no more does not hold the others back.
     pub fn end_source(&mut self, source: u32) {
         if let Some(source) = self.sources.get_mut(source as usize) {
@@ -193,7 +227,7 @@ impl Sequencer {
         let now_us = self.tick_us.map_or(now_us, |before_us| before_us.max(now_us));
         self.tick_us = Some(now_us);
         let Some(idle_after_us) = self.plan.idle_after_us else { return };
-        for source in &mut self.sources {
+        for source in self.sources.iter_mut().filter(|source| source.state != SourceState::Apart) {
             if source.active_us == i64::MIN {
                 source.active_us = now_us;
             }
@@ -250,8 +284,7 @@ impl Sequencer {
         if row.time_us == NO_TIME || self.newest_us == i64::MIN {
             return false;
         }
-        // Ticks move the watermark on while all are silent.
-        let known_us = self.newest_us.max(self.watermark_us.saturating_add(self.plan.allowed_lateness_us));
+        let known_us = self.known_us();
         let index = (row.source as usize).min(self.sources.len().saturating_sub(1));
         let source = self.sources.get_mut(index);
         source.is_some_and(|source| source.leaps.is_leap(row.time_us, row.id_hash, known_us, max_us))
@@ -315,8 +348,8 @@ impl Sequencer {
 
     /// All that came was let out, and more comes.
     pub fn go_on(&mut self) {
-        if self.newest_us != i64::MIN {
-            self.pass(self.newest_us.saturating_add(1));
+        if self.newest_us() != i64::MIN {
+            self.pass(self.newest_us().saturating_add(1));
         }
     }
 
@@ -332,9 +365,9 @@ impl Sequencer {
         self.watermark_us
     }
 
-    /// The newest event time of all sources; `i64::MIN` before the first.
+    /// The newest event time of all sources and snapshots; `i64::MIN` before the first.
     pub fn newest_us(&self) -> i64 {
-        self.newest_us
+        self.newest_us.max(self.snapshot_us)
     }
 
     /// What happened at a bound so far.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 
 use crate::block::{Block, key_hash};
-use crate::entity::{Because, Effects, Entity};
+use crate::entity::{Because, Effects, Entity, Observation};
 use crate::ledger::Ledger;
 use crate::order::{OrderBuffer, Place, Released};
 use crate::past::{Correction, Past};
@@ -24,6 +24,20 @@ pub struct Progress {
     pub before_us: i64,
     /// Timers due at this time or before may fire.
     pub timers_us: i64,
+    /// So may late signals that missed a watermark of this or before.
+    pub late_us: i64,
+}
+
+impl Progress {
+    /// To a watermark.
+    pub fn to(watermark_us: i64) -> Self {
+        Self { before_us: watermark_us, timers_us: watermark_us, late_us: watermark_us }
+    }
+
+    /// Through all that happens at a time, and nothing of the next.
+    pub fn through(time_us: i64) -> Self {
+        Self { before_us: time_us.saturating_add(1), timers_us: time_us, late_us: time_us }
+    }
 }
 
 /// The entities whose keys hash to one shard.
@@ -100,7 +114,7 @@ impl Shard {
     pub fn advance(&mut self, plan: &Plan, progress: Progress) {
         let types = &plan.types;
         let mut order = std::mem::take(&mut self.order);
-        order.release(progress.before_us, |released| {
+        order.release(progress.before_us, progress.late_us, |released| {
             let Released { block, row, late_at_us, echo, .. } = released;
             self.observe(types, released);
             if late_at_us.is_none() && !echo {
@@ -146,6 +160,44 @@ impl Shard {
         }
         self.take(plan, index, Place::of(row, position), &offer, late_at_us);
         self.settle(types, index, key_hash, late_at_us.unwrap_or(row.time_us));
+    }
+
+    /// The entity of this key, if there is one.
+    pub(crate) fn known(&self, signal_type: u16, key: &str, hash: u64) -> Option<&Entity> {
+        self.find(signal_type, key, hash).map(|index| &self.entities[index])
+    }
+
+    fn find(&self, signal_type: u16, key: &str, hash: u64) -> Option<u32> {
+        let same = |&index: &u32| {
+            let entity = &self.entities[index];
+            entity.signal_type == signal_type && *entity.key == *key
+        };
+        self.index.find(hash, same).copied()
+    }
+
+    /// An entity takes in what a snapshot says of it. While something of it is open it stays with the version
+    /// that opened it; otherwise it is with `mapper`, which has read the snapshot.
+    pub(crate) fn observe_snapshot(
+        &mut self,
+        types: &[TypePlan],
+        (signal_type, key, hash): (u16, &str, u64),
+        place: Place,
+        seen: &Observation<'_>,
+        mapper: u16,
+    ) {
+        let plan = &types[usize::from(signal_type)];
+        let index = self.entity(signal_type, key, hash);
+        let entity = &self.entities[index];
+        if plan.correct_us.is_some() {
+            self.pasts.entry(index).or_insert_with(|| Past::new(entity.clone()));
+        }
+        let version = if entity.is_open(plan) { entity.mapper } else { mapper };
+        let versions = Pair { signal_type, stable: version, tried: version };
+        self.take(plan, index, place, &Offer::alone(*seen, versions), None);
+        // No objective counts it.
+        self.effects.tally.state = None;
+        self.entities[index].note_snapshot();
+        self.settle(types, index, hash, place.time_us);
     }
 
     /// An entity takes in what the version says that it listens to, and its twin what the version in
@@ -309,12 +361,7 @@ impl Shard {
     }
 
     fn entity(&mut self, signal_type: u16, key: &str, hash: u64) -> u32 {
-        let entities = &self.entities;
-        let same = |&index: &u32| {
-            let entity = &entities[index];
-            entity.signal_type == signal_type && *entity.key == *key
-        };
-        if let Some(&index) = self.index.find(hash, same) {
+        if let Some(index) = self.find(signal_type, key, hash) {
             return index;
         }
         let index = self.entities.insert(Entity::new(signal_type, key));

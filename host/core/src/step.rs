@@ -16,6 +16,7 @@ use crate::leap::LEAPS_AGREE;
 use crate::ledger::Ledger;
 use crate::past::Correction;
 use crate::plan::{Plan, TypePlan};
+use crate::reconcile::Reconcile;
 use crate::rule::{Judge, RuleId, Turn};
 use crate::sequencer::{Bounds, Route, Sequencer};
 use crate::shard::{Progress, Shard, Withdrawal};
@@ -30,8 +31,28 @@ pub enum Entry {
     Source(Box<str>),
     /// The next source, which is waited for from its first signal on.
     SourceUnheard(Box<str>),
+    /// The next source, of which there are snapshots only.
+    SnapshotSource(Box<str>),
     /// Signals, mapped.
     Signals(Arc<Block>),
+    /// A snapshot of all entities of this signal type begins. What came of one that was not ended is let go:
+    /// the host was stopped in the middle of it.
+    SnapshotBegins(u16),
+    /// Records of a snapshot, mapped. One that is large takes several entries; what its rows say of their time
+    /// does not count.
+    SnapshotRows {
+        /// Index of the signal type.
+        signal_type: u16,
+        /// The records.
+        block: Arc<Block>,
+    },
+    /// All rows of a snapshot have come, and it takes the place of the one before.
+    Snapshot {
+        /// Index of the signal type.
+        signal_type: u16,
+        /// How old it was when it was read.
+        age_us: i64,
+    },
     /// A table from now on, or a new version of it.
     Table(Arc<Table>),
     /// A source has ended.
@@ -99,6 +120,7 @@ pub struct Core {
     /// Late signals that came too late to be taken in.
     pub(crate) uncorrected: u64,
     pub(crate) not_taken_back: u64,
+    pub(crate) reconcile: Reconcile,
 }
 
 /// Where an event about a single signal stands: at a watermark, before the signals of that time
@@ -136,6 +158,7 @@ impl Core {
             echoes: vec![Vec::new(); shards],
             uncorrected: 0,
             not_taken_back: 0,
+            reconcile: Reconcile::default(),
             plan,
         }
     }
@@ -161,6 +184,12 @@ impl Core {
                 self.change(change, judge, out);
                 continue;
             }
+            if let Entry::Snapshot { signal_type, age_us } = entry {
+                // What is left of the one before ends here, and not earlier.
+                self.pass(false, judge, out, run);
+                self.stand(signal_type, age_us);
+                continue;
+            }
             match entry {
                 Entry::Source(name) => {
                     self.sources.push(name);
@@ -170,13 +199,19 @@ impl Core {
                     self.sources.push(name);
                     self.sequencer.add_source(false);
                 }
+                Entry::SnapshotSource(name) => {
+                    self.sources.push(name);
+                    self.sequencer.add_source_apart();
+                }
                 Entry::Signals(block) => self.sequence(&block),
+                Entry::SnapshotBegins(signal_type) => self.begin_snapshot(signal_type),
+                Entry::SnapshotRows { signal_type, block } => self.gather(signal_type, &block),
                 Entry::Table(table) => self.tables.set(table, self.sequencer.watermark_us()),
                 Entry::SourceEnded(source) => self.sequencer.end_source(source),
                 Entry::Tick(now_us) => self.sequencer.tick(now_us),
                 Entry::ReadTo(time_us) => self.sequencer.read_to(time_us),
                 Entry::GoesOn => self.sequencer.go_on(),
-                Entry::Rules(_) => {}
+                Entry::Rules(_) | Entry::Snapshot { .. } => {}
                 Entry::End => ended = true,
             }
         }
@@ -186,6 +221,14 @@ impl Core {
     /// Does what the entries so far allow.
     fn pass(&mut self, ended: bool, judge: &mut dyn Judge, out: &mut Vec<Event>, run: RunShards<'_>) {
         let progress = self.progress(ended);
+        while let Some((time_us, signal_type)) = self.reconcile.due(progress) {
+            self.advance(Progress::through(time_us), judge, out, run);
+            self.reconcile(signal_type, judge, out);
+        }
+        self.advance(progress, judge, out, run);
+    }
+
+    fn advance(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>, run: RunShards<'_>) {
         let plan = Arc::clone(&self.plan);
         run(&mut self.shards, &|shard| shard.advance(&plan, progress));
         self.let_out(progress, judge, out);
@@ -236,15 +279,16 @@ impl Core {
         let newest_us = self.sequencer.newest_us();
         if ended && newest_us != i64::MIN && newest_us >= watermark_us {
             // What the newest signal says is known; what would come after it is not.
-            Progress { before_us: newest_us.saturating_add(1), timers_us: newest_us }
+            Progress::through(newest_us)
         } else {
-            Progress { before_us: watermark_us, timers_us: watermark_us }
+            Progress::to(watermark_us)
         }
     }
 
     /// Goes through a block in log order and gives each row to where it belongs.
     fn sequence(&mut self, block: &Arc<Block>) {
         let shards = self.shards.len() as u64;
+        let mut waits_for_time = self.reconcile.waits_for_time();
         for (index, row) in block.rows.iter().enumerate() {
             self.ledger.received += 1;
             let watermark_us = self.sequencer.watermark_us();
@@ -252,7 +296,12 @@ impl Core {
             let position = block.position + index as u64;
             let at_watermark =
                 Place { time_us: watermark_us, phase: AT_WATERMARK, rank: position, id_hash: 0, position };
-            match self.sequencer.route(row) {
+            let route = self.sequencer.route(row);
+            if waits_for_time && let Some(time_us) = self.sequencer.stand() {
+                self.reconcile.begin_at(time_us);
+                waits_for_time = false;
+            }
+            match route {
                 Route::Admitted => {
                     self.ledger.open += 1;
                     self.routed[(row.key_hash % shards) as usize].push(index as u32);
@@ -312,7 +361,7 @@ impl Core {
     }
 
     /// Lets out, in total order, what can no longer be preceded by anything.
-    fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
+    pub(crate) fn let_out(&mut self, progress: Progress, judge: &mut dyn Judge, out: &mut Vec<Event>) {
         let (mut candidates, mut corrections, mut tallies) = (Vec::new(), Vec::new(), Vec::new());
         for shard in &mut self.shards {
             let effects = shard.take_effects();
@@ -345,13 +394,25 @@ impl Core {
             release(&mut self.waiting, place, &mut self.gate, &mut exit);
             self.gate.pass(candidate, &mut batched, &mut exit);
         }
-        let end = (progress.before_us, AT_SIGNAL, 0);
+        let is_late_due = progress.late_us >= progress.before_us;
+        let end = (progress.before_us, if is_late_due { AT_SIGNAL } else { AT_TIMER }, 0);
         correct(&mut corrections, end, &mut self.waiting, &mut self.gate, &mut exit);
         release(&mut self.waiting, end, &mut self.gate, &mut exit);
         self.gate.fire(progress.timers_us, &mut exit);
         exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
         // Derived events ask for the tables before their own time.
         self.tables.forget(progress.timers_us.saturating_sub(1));
+    }
+
+    /// A record of a snapshot that cannot be used waits for its place at the watermark.
+    pub(crate) fn let_wait(&mut self, block: &Block, row: &Row, position: u64, reason: &str) {
+        let row = Row { time_us: NO_TIME, ..*row };
+        let mut event = self.dead_letter(block, &row, reason);
+        let (source, id) = self.identity(block, &row);
+        // The same record may come with every snapshot.
+        event.id = id_of(&[b"dead-letter", source.as_bytes(), id.as_bytes(), b"snapshot", &position.to_le_bytes()]);
+        let time_us = self.sequencer.watermark_us();
+        self.waiting.insert(Place { time_us, phase: AT_WATERMARK, rank: position, id_hash: 0, position }, event);
     }
 
     fn late(&self, block: &Block, row: &Row, watermark_us: i64) -> Event {
@@ -398,7 +459,7 @@ impl Core {
     /// Signals that are in no final place, counted one by one where they are: what
     /// [`Ledger::open`] must be. Slow; for tests.
     pub fn count_open(&self) -> u64 {
-        self.shards.iter().map(Shard::open).sum::<u64>() + self.gate.open()
+        self.shards.iter().map(Shard::open).sum::<u64>() + self.gate.open() + self.reconcile.open()
     }
 
     /// How many entities have something open under a version of their mapper.
@@ -432,7 +493,17 @@ impl Core {
         let (untracked, uncorrected) = (self.derive.untracked(), self.uncorrected);
         let not_taken_back = self.not_taken_back + self.gate.not_taken_back();
         let bounds = self.sequencer.bounds();
-        Bounds { memos_forgotten, changes_forgotten, untracked, uncorrected, not_taken_back, ..bounds }
+        let (reconciled_later, partial_snapshots) = (self.reconcile.deferred, self.reconcile.partial);
+        Bounds {
+            memos_forgotten,
+            changes_forgotten,
+            untracked,
+            uncorrected,
+            not_taken_back,
+            reconciled_later,
+            partial_snapshots,
+            ..bounds
+        }
     }
 }
 

@@ -172,6 +172,18 @@ impl Block {
         self.others.get(row.tried.other()?)
     }
 
+    /// A row as the version in force answers it, whatever is tried.
+    pub(crate) fn in_force(&self, row: &Row) -> Row {
+        let mut answered = *row;
+        if row.tried.in_share()
+            && let (Some(other), Some(pair)) = (self.other(row), self.pair(row.signal_type))
+        {
+            answered.set(other, pair.stable);
+        }
+        answered.tried = Tried::NONE;
+        answered
+    }
+
     /// Whether the other answer is about another entity, so that it goes a way of its own.
     pub(crate) fn echo(&self, row: &Row) -> Option<&Answer> {
         let here = |other: &&Answer| row.outcome == outcome::OBSERVED && self.text(row.key) == self.text(other.key);
@@ -255,7 +267,7 @@ impl<'a> Heard<'a> {
 
 impl<'a> Offer<'a> {
     /// What the only version says that counts.
-    fn alone(seen: Observation<'a>, versions: Pair) -> Self {
+    pub fn alone(seen: Observation<'a>, versions: Pair) -> Self {
         let (stable, tried) = (Some(seen), Some(seen));
         Self { stable, tried, differs: false, in_share: false, counts: true, other_dropped: false, versions }
     }

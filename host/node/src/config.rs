@@ -15,10 +15,12 @@ mod input;
 pub mod level;
 mod maintenance;
 mod mask;
+mod order;
 pub mod pin;
 pub mod rollout;
 pub mod schema;
 mod sink;
+mod snapshot;
 mod table;
 mod trust;
 pub mod window;
@@ -32,6 +34,7 @@ use stillhouse_core::entity::SPREAD_MAX;
 use stillhouse_core::plan::{
     Against, DedupePlan, FlappingPlan, FloodPlan, InhibitPlan, MaintenancePlan, Mode, OrderPlan, SILENT, TypePlan,
 };
+use stillhouse_core::reconcile::ReconcilePlan;
 use stillhouse_core::rule::{Condition, RuleId, State};
 use stillhouse_rollout::{Policy, SlotId};
 use stillhouse_rules::signature::PublicKey;
@@ -40,10 +43,8 @@ pub use control::ControlConfig;
 pub use input::{InputConfig, PatternConfig, TimeConfig};
 pub use mask::{MaskConfig, MaskKind, pseudonym};
 pub use sink::{SinkConfig, SinkTo};
+pub use snapshot::SnapshotConfig;
 pub use table::{TableConfig, TableFormat};
-
-/// How long a source may be silent before it no longer holds the others back, unless configured.
-const IDLE_AFTER_US: i64 = 600_000_000;
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -96,6 +97,8 @@ pub struct Config {
     pub masks: Vec<MaskConfig>,
     /// The enrichment tables, by name.
     pub tables: Vec<TableConfig>,
+    /// The snapshots that entities are compared with, at most one of a signal type.
+    pub snapshots: Vec<SnapshotConfig>,
     /// How new versions are tried, for each slot that there is.
     pub policies: BTreeMap<SlotId, Policy>,
     /// How it is steered while it runs.
@@ -129,6 +132,7 @@ pub struct SignalConfig {
     pub suppressor: Option<RuleRef>,
     flood: Option<FloodPlan>,
     inhibit: bool,
+    reconcile: ReconcilePlan,
     file: schema::Signal,
 }
 
@@ -293,6 +297,7 @@ impl Config {
         let base = path.parent().unwrap_or(Path::new("."));
         let tables = file.table.into_iter().map(|(name, table)| TableConfig::check(name, table, base));
         let tables = tables.collect::<Result<Vec<_>, _>>()?;
+        let snapshots = snapshot::check(file.snapshot, &inputs, &mut signals, base)?;
         let derive = derive::DeriveConfig::check(&tables, file.incident, file.objective, file.trigger, &names)?;
         let mut digest = Sha256::new();
         digest.update(text.as_bytes());
@@ -301,7 +306,7 @@ impl Config {
         }
         Ok(Self {
             path: path.to_owned(),
-            order: order(file.order)?,
+            order: order::check(file.order)?,
             inputs,
             signals,
             derive,
@@ -309,6 +314,7 @@ impl Config {
             maintenance: file.maintenance.iter().map(maintenance::check).collect::<Result<_, _>>()?,
             masks,
             tables,
+            snapshots,
             policies,
             control: file.control.map(|control| control::check(control, base)).transpose()?,
             store: sink::store(&file.store)?,
@@ -337,33 +343,6 @@ fn policies(file: &schema::File) -> Result<BTreeMap<SlotId, Policy>, Refusal> {
         policies.extend(rollout::check(name.get_ref(), has_suppressor, file.rollout.as_ref(), own)?);
     }
     Ok(policies)
-}
-
-fn order(order: schema::Order) -> Result<OrderPlan, Refusal> {
-    let default = OrderPlan::default();
-    if let Some(max) = order.pending_max.as_ref().filter(|max| *max.get_ref() == 0) {
-        return Err(refuse(
-            max.span(),
-            "`pending_max` must be at least 1: a signal waits until it can be put in order",
-        ));
-    }
-    if let Some(max) = order.ids_max.as_ref().filter(|max| *max.get_ref() < 2) {
-        return Err(refuse(max.span(), "`ids_max` must be at least 2"));
-    }
-    if let Some(idle) = order.idle_after.as_ref().filter(|idle| idle.get_ref().0 == 0) {
-        return Err(refuse(idle.span(), "`idle_after` must be more than 0: every source is silent for a moment"));
-    }
-    if let Some(leap) = order.leap_max.as_ref().filter(|leap| leap.get_ref().0 == 0) {
-        return Err(refuse(leap.span(), "`leap_max` must be more than 0: every signal is ahead of the one before it"));
-    }
-    Ok(OrderPlan {
-        leap_max_us: order.leap_max.map(|leap| leap.get_ref().0),
-        allowed_lateness_us: order.allowed_lateness.map_or(default.allowed_lateness_us, |lateness| lateness.0),
-        idle_after_us: Some(order.idle_after.map_or(IDLE_AFTER_US, |idle| idle.get_ref().0)),
-        pending_max: order.pending_max.map_or(default.pending_max, |max| *max.get_ref()),
-        id_window_us: order.id_window.map_or(default.id_window_us, |window| window.0),
-        ids_max: order.ids_max.map_or(default.ids_max, |max| *max.get_ref() as usize),
-    })
 }
 
 impl SignalConfig {
@@ -445,7 +424,8 @@ impl SignalConfig {
             settings: file.suppressor_settings.as_ref().map(|given| settings(given.get_ref())).unwrap_or_default(),
             span: rule.span(),
         });
-        Ok(Self { name, mapper, suppressor, flood, inhibit, file })
+        let reconcile = ReconcilePlan::default();
+        Ok(Self { name, mapper, suppressor, flood, inhibit, reconcile, file })
     }
 
     /// The plan for this type, now that its mapper is known.
@@ -494,6 +474,7 @@ impl SignalConfig {
             never_suppress: file.never_suppress.as_ref().map_or(3, |severity| *severity.get_ref() as u8),
             flood: self.flood,
             inhibit: self.inhibit,
+            reconcile: self.reconcile,
             ..TypePlan::new(&self.name, states.to_vec(), mapper.clone())
         })
     }

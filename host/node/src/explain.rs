@@ -141,14 +141,16 @@ impl Watch for Look<'_> {
     fn entries(&mut self, entries: &[Entry]) {
         for entry in entries {
             match entry {
-                Entry::Source(name) | Entry::SourceUnheard(name) => self.sources.push(name.to_string()),
+                Entry::Source(name) | Entry::SourceUnheard(name) | Entry::SnapshotSource(name) => {
+                    self.sources.push(name.to_string())
+                }
                 Entry::Rules(Change::Mapper { signal_type, plan }) => {
                     if let Some(of_type) = self.types.get_mut(usize::from(*signal_type)) {
                         of_type.1 = plan.states.iter().map(|state| state.name.clone()).collect();
                         of_type.2 = plan.mappers.iter().map(|rule| rule.digest.clone()).collect();
                     }
                 }
-                Entry::Signals(block) => {
+                Entry::Signals(block) | Entry::SnapshotRows { block, .. } => {
                     for (index, row) in block.rows.iter().enumerate() {
                         if self.wants(block, row) {
                             let heard = self.hear(block, index, row);

@@ -64,6 +64,11 @@ impl Input {
         }
     }
 
+    /// Whether it is a file that can be followed, and so is told of when it was read to its end.
+    pub fn is_regular(&self) -> bool {
+        matches!(self, Self::File(path) if std::fs::metadata(path).is_ok_and(|meta| meta.is_file()))
+    }
+
     fn is_gzip(&self) -> bool {
         matches!(self, Self::File(path) if path.extension().is_some_and(|extension| extension == "gz"))
     }
@@ -126,6 +131,12 @@ pub enum Piece {
     Table(Arc<Table>),
     /// A new version of a table that cannot be used, and why.
     TableRefused(String),
+    /// A file that is followed was read to its end for the first time.
+    CaughtUp(usize),
+    /// A new version of a snapshot.
+    Snapshot(Box<crate::snapshots::Snapshot>),
+    /// A new version of a snapshot that cannot be used, and why.
+    SnapshotRefused(String),
     /// Something is wanted of the versions of rules.
     Rules(Box<crate::rollouts::Ask>),
     /// The user wants to stop.
@@ -396,10 +407,12 @@ fn follow(
         }
     }
     let mut is_new = from.is_none() || at == 0;
+    let mut is_behind = true;
     loop {
         match fill(&mut file, framer.buffer()) {
             Ok(0) => {
-                if to.to.is_closed() {
+                let caught_up = std::mem::take(&mut is_behind);
+                if to.to.is_closed() || caught_up && to.to.blocking_send(Piece::CaughtUp(index)).is_err() {
                     return;
                 }
                 // Either somebody says that something changed, or it is time to look.

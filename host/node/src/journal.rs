@@ -76,6 +76,28 @@ pub enum Given {
     Rollout(Box<stillhouse_rollout::Event>),
     /// So many records of an input were let go, since the host was behind.
     Shed(u32, u64),
+    /// The next input, of which there are snapshots only: their records are chunks as those of signals are.
+    SnapshotInput {
+        /// The signal type.
+        signal: String,
+        /// Its name, which configurations match.
+        name: String,
+        /// The name of its source.
+        source: String,
+        /// Its path, by which it is known again.
+        path: String,
+    },
+    /// A snapshot of this input begins; of one that was not ended nothing counts.
+    SnapshotBegins(u32),
+    /// All of a snapshot was given.
+    Snapshot {
+        /// Which input, from 0.
+        input: u32,
+        /// SHA-256 of its file, in hexadecimal.
+        digest: String,
+        /// How old it was when it was read.
+        age_us: i64,
+    },
 }
 
 /// A mapper as the log names it.

@@ -24,9 +24,11 @@ pub mod run;
 pub mod score;
 pub mod scrub;
 pub mod sinks;
+pub mod snapshots;
 pub mod summary;
 pub mod tables;
 pub mod tune;
+mod watched;
 
 /// Chunks and blocks come and go at a high rate and are passed between threads; this allocator keeps
 /// their memory instead of giving it back to the system each time.

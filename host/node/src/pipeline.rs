@@ -4,6 +4,8 @@
 //! the core takes in the blocks of the round before. Which chunks are in a round depends on the
 //! inputs alone, not on the number of threads, shards or rows in a batch.
 
+mod snapshot;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
@@ -97,6 +99,16 @@ struct SavedInput {
     source: Option<u32>,
     named: Vec<u32>,
     ended: bool,
+    snapshot: Option<OfSnapshots>,
+}
+
+/// What is known of an input of which there are snapshots only. It has ended for all who ask how far its
+/// signals are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct OfSnapshots {
+    signal_type: u16,
+    /// Of the last that was taken in as a whole.
+    digest: Option<String>,
 }
 
 struct InputState {
@@ -108,6 +120,7 @@ struct InputState {
     /// The sources that its signals named.
     named: Vec<u32>,
     ended: bool,
+    snapshot: Option<OfSnapshots>,
 }
 
 impl<'a> Pipeline<'a> {
@@ -150,6 +163,7 @@ impl<'a> Pipeline<'a> {
             source: input.source,
             named: input.named.clone(),
             ended: input.ended,
+            snapshot: input.snapshot.clone(),
         };
         let saved = Saved {
             inputs: self.inputs.iter().map(of).collect(),
@@ -187,8 +201,10 @@ impl<'a> Pipeline<'a> {
         }
         for (mut decoder, input) in decoders.into_iter().zip(saved.inputs) {
             self.tables.values().for_each(|table| decoder.set_table(table));
-            let SavedInput { newest_us, leaps, source, named, ended } = input;
-            self.inputs.push(InputState { decoder: Arc::new(decoder), newest_us, leaps, source, named, ended });
+            let SavedInput { newest_us, leaps, source, named, ended, snapshot } = input;
+            decoder.set_timeless(snapshot.is_some());
+            let decoder = Arc::new(decoder);
+            self.inputs.push(InputState { decoder, newest_us, leaps, source, named, ended, snapshot });
         }
         self.sources = saved.sources.into_iter().map(|(input, name, number)| ((input, name), number)).collect();
         self.position = saved.position;
@@ -231,10 +247,10 @@ impl<'a> Pipeline<'a> {
             true => format!("input {}", decoder.source_name()),
             false => decoder.source_name().to_owned(),
         };
-        let input = self.inputs.len();
-        let source = Some(self.source(input, &name, true));
+        let source = Some(self.source(self.inputs.len(), &name, Entry::Source));
         let (newest_us, leaps) = (i64::MIN, Leaps::default());
-        self.inputs.push(InputState { decoder, newest_us, leaps, source, named: Vec::new(), ended: false });
+        let (named, ended, snapshot) = (Vec::new(), false, None);
+        self.inputs.push(InputState { decoder, newest_us, leaps, source, named, ended, snapshot });
     }
 
     /// A table, or a new version of one: it counts for the chunks of the next rounds.
@@ -250,14 +266,14 @@ impl<'a> Pipeline<'a> {
     }
 
     /// The number of a source; a new one is announced to the core.
-    fn source(&mut self, input: usize, name: &str, awaited: bool) -> u32 {
+    fn source(&mut self, input: usize, name: &str, announced: fn(Box<str>) -> Entry) -> u32 {
         let key = (input, name.to_owned());
         if let Some(&number) = self.sources.get(&key) {
             return number;
         }
         let number = self.sources.len() as u32;
         self.sources.insert(key, number);
-        self.waiting.push(if awaited { Entry::Source(name.into()) } else { Entry::SourceUnheard(name.into()) });
+        self.waiting.push(announced(name.into()));
         number
     }
 
@@ -306,6 +322,10 @@ impl<'a> Pipeline<'a> {
 
     /// Gives a mapped block its place in the log.
     fn enter(&mut self, input: usize, first_record: u64, mapped: Mapped) {
+        if let Some(of) = &self.inputs[input].snapshot {
+            let signal_type = of.signal_type;
+            return self.enter_snapshot(input, signal_type, mapped);
+        }
         let Mapped { mut block, sources, compared } = mapped;
         // The first source that is heard takes over from the input, which stood in for it; it must
         // hold the watermark before the input lets go. The others hold it from their first signal
@@ -315,7 +335,8 @@ impl<'a> Pipeline<'a> {
         let first = first.filter(|_| takes_over);
         let mut numbers = Vec::with_capacity(sources.len());
         for (index, name) in sources.iter().enumerate() {
-            numbers.push(self.source(input, name, first == Some(index)));
+            let announced = if first == Some(index) { Entry::Source } else { Entry::SourceUnheard };
+            numbers.push(self.source(input, name, announced));
         }
         let mut known_us = self.inputs.iter().map(|input| input.newest_us).max().unwrap_or(i64::MIN);
         let leap_max_us = self.leap_max_us;
@@ -395,6 +416,7 @@ impl<'a> Pipeline<'a> {
     /// Another decoder reads an input from now on.
     pub fn set_decoder(&mut self, input: usize, mut decoder: Decoder) {
         self.tables.values().for_each(|table| decoder.set_table(table));
+        decoder.set_timeless(self.inputs[input].snapshot.is_some());
         self.inputs[input].decoder = Arc::new(decoder);
     }
 

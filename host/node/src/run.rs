@@ -2,6 +2,7 @@
 
 mod going_on;
 mod reading;
+mod snapshot;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,6 +26,7 @@ use crate::pipeline::Pipeline;
 use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts, Saved};
 use crate::rules::{self, RuleSet};
 use crate::sinks::Sinks;
+use crate::snapshots::Counted;
 use crate::summary::{Summary, Tally};
 use crate::tables;
 
@@ -135,6 +137,7 @@ pub fn run(
         _ => run.start(tables)?,
     }
     run.name_inputs(inputs)?;
+    run.name_snapshots()?;
     if run.is_new {
         run.begin()?;
     }
@@ -167,6 +170,7 @@ pub fn run(
         run.follow(inputs, runtime.handle())? || options.store.is_none()
     } else {
         run.read_all(inputs, runtime.handle())?;
+        run.read_snapshots()?;
         true
     };
     let mut outcome = run.finish(ended)?;
@@ -232,6 +236,8 @@ pub(crate) struct Run<'a> {
     /// A table, and a file, of which some entries have come.
     partial: Option<Table>,
     file: Vec<u8>,
+    /// Snapshots, taken and refused.
+    counted: Arc<Counted>,
     /// The number of the next record of each input that is posted to.
     posted: BTreeMap<usize, u64>,
     /// The path of each input.
@@ -288,6 +294,7 @@ impl<'a> Run<'a> {
             gathered: Vec::new(),
             partial: None,
             file: Vec::new(),
+            counted: Arc::default(),
             posted: BTreeMap::new(),
             paths: Vec::new(),
             started,
@@ -376,15 +383,20 @@ impl<'a> Run<'a> {
     }
 
     fn add_input(&mut self, name: String, source: &str, path: String) -> Result<()> {
-        let input = input_config(self.config, &name)?;
-        let decoder = Decoder::new(input, &name, &self.fields).named(source);
-        self.masked.push(self.masks.input(input, &name));
-        self.log(|| Given::Input { name: name.clone(), source: source.to_owned(), path: path.clone() });
-        self.rollouts.add_input(&name, source);
+        let decoder = self.decoder(&name, source, &path)?;
+        self.log(|| Given::Input { name, source: source.to_owned(), path });
         self.pipeline.add_input(Arc::new(decoder));
-        self.names.push(name);
-        self.paths.push(path);
         Ok(())
+    }
+
+    /// What reads the next input, which is known from now on.
+    fn decoder(&mut self, name: &str, source: &str, path: &str) -> Result<Decoder> {
+        let input = input_config(self.config, name)?;
+        self.masked.push(self.masks.input(input, name));
+        self.rollouts.add_input(name, source);
+        self.names.push(name.to_owned());
+        self.paths.push(path.to_owned());
+        Ok(Decoder::new(input, name, &self.fields).named(source))
     }
 
     fn table(&mut self, table: Arc<Table>) {
@@ -445,6 +457,7 @@ impl<'a> Run<'a> {
         self.output.flush().context("the output cannot be written")?;
         let summary = Summary {
             ledger: self.pipeline.ledger(),
+            snapshots: self.counted.counts(),
             tally: self.tally,
             bounds: self.pipeline.bounds(),
             entities: self.pipeline.entities(),

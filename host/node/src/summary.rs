@@ -67,6 +67,8 @@ pub struct Summary {
     pub ledger: Ledger,
     /// What left.
     pub tally: Tally,
+    /// Snapshots: taken in as a whole, and refused.
+    pub snapshots: (u64, u64),
     /// What happened at a bound.
     pub bounds: Bounds,
     /// How many entities are known.
@@ -133,6 +135,10 @@ impl fmt::Display for Summary {
             let (taken, refused) = self.tally.tables;
             writeln!(f, "\nnew versions of tables: {} taken, {} refused", grouped(taken), grouped(refused))?;
         }
+        if self.snapshots != (0, 0) {
+            let (taken, refused) = self.snapshots;
+            writeln!(f, "\nsnapshots: {} compared, {} refused", grouped(taken), grouped(refused))?;
+        }
         if !self.tally.dead.is_empty() {
             writeln!(f, "\nwhy dead letters")?;
             let mut reasons: Vec<_> = self.tally.dead.iter().collect();
@@ -168,6 +174,15 @@ impl fmt::Display for Summary {
             )?;
         }
         let Bounds { memos_forgotten, changes_forgotten, uncorrected, not_taken_back, .. } = self.bounds;
+        let Bounds { reconciled_later, partial_snapshots, .. } = self.bounds;
+        if partial_snapshots > 0 {
+            let partial = grouped(partial_snapshots);
+            writeln!(f, "\nwarning: of {partial} snapshots not all was understood: who is not in them was left alone")?;
+        }
+        if reconciled_later > 0 {
+            let later = grouped(reconciled_later);
+            writeln!(f, "\nwarning: {later} entities that differ from a snapshot had to wait; raise its `rate`")?;
+        }
         if memos_forgotten > 0 {
             let memos = grouped(memos_forgotten);
             writeln!(f, "\nwarning: suppressors lost {memos} memos, those not written for longest: too many entities")?;

@@ -229,7 +229,12 @@ fn suppressor<'e>(candidate: &Candidate, exit: &'e Exit<'_>) -> Option<&'e RuleI
 
 /// A signal as events name it.
 pub(super) fn source(input: &Input, exit: &Exit<'_>) -> Option<Source> {
-    exit.sources.get(input.source as usize).map(|name| Source {
+    source_of(input, exit.sources)
+}
+
+/// As [`source`].
+pub(crate) fn source_of(input: &Input, sources: &[Box<str>]) -> Option<Source> {
+    sources.get(input.source as usize).map(|name| Source {
         source: name.clone(),
         id: input.id.as_str().into(),
         time: Time(input.time_us),

@@ -17,6 +17,7 @@ use crate::config::maintenance::Maintenance;
 use crate::config::mask::Mask;
 use crate::config::rollout::Rollout;
 use crate::config::sink;
+use crate::config::snapshot::Snapshot;
 use crate::config::table::Table;
 use crate::config::window::Window;
 use crate::input::Shed;
@@ -57,6 +58,9 @@ pub struct File {
     /// `[table.NAME]`, by name.
     #[serde(default)]
     pub table: BTreeMap<Spanned<String>, Table>,
+    /// `[[snapshot]]`, at most one of a signal type.
+    #[serde(default)]
+    pub snapshot: Vec<Snapshot>,
     /// `[signal.TYPE]`, by signal type.
     #[serde(default)]
     pub signal: BTreeMap<Spanned<String>, Signal>,

@@ -41,6 +41,8 @@ pub struct Decoder {
     time_names: Vec<String>,
     each_field: bool,
     time_format: TimeFormat,
+    /// A record needs no event time: that of its snapshot counts.
+    timeless: bool,
     id: Option<usize>,
     source: Option<usize>,
     signal_type: Option<usize>,
@@ -87,6 +89,7 @@ impl Decoder {
             time_names: input.time.fields.clone(),
             each_field: input.time.each_field,
             time_format: input.time.format.clone(),
+            timeless: false,
             id: None,
             source: None,
             signal_type: None,
@@ -196,6 +199,11 @@ impl Decoder {
         }
         source_name.clone_into(&mut self.source_name);
         self
+    }
+
+    /// Whether records need no event time, since what they say of it does not count.
+    pub fn set_timeless(&mut self, timeless: bool) {
+        self.timeless = timeless;
     }
 
     /// From now on this version of a table counts.
@@ -366,6 +374,7 @@ impl Decoder {
         rows: &mut dyn Rows,
     ) {
         let time_us = match time {
+            _ if self.timeless => 0,
             None => {
                 let names =
                     crate::config::listed(&self.time_names.iter().map(|name| name.as_str()).collect::<Vec<_>>());

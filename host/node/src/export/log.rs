@@ -36,7 +36,7 @@ pub fn export(recorded: &Recorded, range: Range, rows: &mut Rows, told: &mut dyn
         if position >= range.to {
             break;
         }
-        if let Given::Input { name, source, .. } = &given {
+        if let Given::Input { name, source, .. } | Given::SnapshotInput { name, source, .. } = &given {
             inputs.0.push(Input::new(name, source));
         }
         if position >= range.from {
@@ -102,6 +102,20 @@ impl Entry<'_> {
             }
             Given::Rollout(event) => {
                 ("rollout", Other { detail: Some(serde_json::to_value(event)?), ..Other::default() })
+            }
+            Given::Shed(input, records) => {
+                let detail = Some(json!({ "records": records }));
+                ("shed", Other { input: Some(*input), detail, ..Other::default() })
+            }
+            Given::SnapshotInput { signal, path, .. } => {
+                let input = (self.inputs.0.len() as u32).checked_sub(1);
+                let detail = Some(json!({ "path": path, "signal": signal }));
+                ("snapshot-input", Other { input, detail, ..Other::default() })
+            }
+            Given::SnapshotBegins(input) => ("snapshot-begins", Other { input: Some(*input), ..Other::default() }),
+            Given::Snapshot { input, digest, age_us } => {
+                let detail = Some(json!({ "age_us": age_us }));
+                ("snapshot", Other { input: Some(*input), digest: Some(digest), detail, ..Other::default() })
             }
         };
         self.other(kind, &other, rows)

@@ -127,10 +127,7 @@ impl Run<'_> {
         if let Given::Chunk { input, first, bytes, records, broken } = given {
             let span = |(start, len)| stillhouse_core::Span { start, len };
             let records = records.map(|records| records.into_iter().map(span).collect());
-            let index = input as usize;
-            if index >= self.paths.len() {
-                bail!("a chunk of an input that the log did not name");
-            }
+            let index = self.named(input)?;
             self.gathered.push((index, Chunk { bytes, records, first, broken, ..Chunk::default() }));
             return if self.gathered.len() >= ROUND_CHUNKS { self.settle() } else { Ok(()) };
         }
@@ -138,12 +135,20 @@ impl Run<'_> {
         match given {
             Given::Chunk { .. } | Given::Config(_) | Given::Mapper(_) => Ok(()),
             Given::Input { name, source, path } => {
-                if let Some(table) =
-                    tables::missing(self.config, &self.fields, |name| self.pipeline.table(name).is_some())
-                {
-                    bail!("the log does not hold the table `{table}`; it was written without it");
-                }
+                self.has_tables()?;
                 self.add_input(name, &source, path)
+            }
+            Given::SnapshotInput { signal, name, source, path } => {
+                self.has_tables()?;
+                self.add_snapshots(&signal, name, &source, path)
+            }
+            Given::SnapshotBegins(input) => {
+                self.pipeline.begin_snapshot(self.named(input)?);
+                Ok(())
+            }
+            Given::Snapshot { input, digest, age_us } => {
+                self.pipeline.end_snapshot(self.named(input)?, digest, age_us);
+                Ok(())
             }
             Given::Table { name, digest, columns, rows, last } => {
                 let table = self.partial.get_or_insert_with(|| Table { name, digest, columns, ..Table::default() });
@@ -187,6 +192,23 @@ impl Run<'_> {
         }
     }
 
+    /// Whether the log holds what the mappers look into.
+    fn has_tables(&self) -> Result<()> {
+        match tables::missing(self.config, &self.fields, |name| self.pipeline.table(name).is_some()) {
+            Some(table) => bail!("the log does not hold the table `{table}`; it was written without it"),
+            None => Ok(()),
+        }
+    }
+
+    /// An input that the log named.
+    fn named(&self, input: u32) -> Result<usize> {
+        let index = input as usize;
+        if index >= self.paths.len() {
+            bail!("an entry about an input that the log did not name");
+        }
+        Ok(index)
+    }
+
     /// Takes in the chunks that were gathered.
     pub(crate) fn settle(&mut self) -> Result<()> {
         match std::mem::take(&mut self.gathered) {
@@ -207,6 +229,10 @@ impl Run<'_> {
             let (source, raw) = (text("source"), text("raw"));
             let by_source = self.rollouts.inputs().iter().position(|(_, known)| known == source);
             let Some(index) = by_source.or((!self.paths.is_empty()).then_some(0)) else { continue };
+            if self.pipeline.is_of_snapshots(index) {
+                tracing::warn!(key, "a record of a snapshot is not taken in again: the next snapshot has it");
+                continue;
+            }
             if raw.is_empty() || raw.len() >= stillhouse_core::event::RAW_BYTES_MAX {
                 tracing::warn!(key, "the signal was cut and cannot be taken in again");
                 continue;

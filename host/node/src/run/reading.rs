@@ -1,5 +1,6 @@
 //! Where the pieces of a run come from: files that are read, or followed, posts, the clock, new versions.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,6 +15,7 @@ use crate::journal::Given;
 use crate::pipeline::ROUND_CHUNKS;
 use crate::rollouts::Ask;
 use crate::rules::watch::{self, Watching};
+use crate::snapshots;
 use crate::tables;
 
 impl Run<'_> {
@@ -51,6 +53,9 @@ impl Run<'_> {
                         | Piece::Tick(_)
                         | Piece::Table(_)
                         | Piece::TableRefused(_)
+                        | Piece::CaughtUp(_)
+                        | Piece::Snapshot(_)
+                        | Piece::SnapshotRefused(_)
                         | Piece::Rules(_)
                         | Piece::Stop,
                     ) => {}
@@ -104,8 +109,13 @@ impl Run<'_> {
     /// Takes pieces as they come, until the user stops or every input has ended; tells whether all have.
     pub(super) fn follow(&mut self, inputs: &[Input], runtime: &tokio::runtime::Handle) -> Result<bool> {
         let (to, mut from) = channel(64);
+        // What a snapshot is compared with is what was said until it came.
+        let (mut behind, mut snapshots_held) = (BTreeSet::new(), BTreeMap::new());
         for input in inputs {
             let index = self.paths.iter().position(|path| *path == input.path()).context("an input has a path")?;
+            if input.is_regular() {
+                behind.insert(index);
+            }
             self.open(index, input, runtime, Some(to.clone()), true)?;
         }
         let config = self.config;
@@ -113,6 +123,11 @@ impl Run<'_> {
         if !config.tables.is_empty() {
             let (watched, given, to): (_, Vec<_>, _) = (config.tables.clone(), given, to.clone());
             runtime.spawn_blocking(move || tables::watch::watch(&watched, &given, &to));
+        }
+        if !config.snapshots.is_empty() {
+            let (watched, known, to) = (config.snapshots.clone(), self.known_snapshots(), to.clone());
+            runtime.spawn_blocking(move || snapshots::watch::watch(&watched, known, &to));
+            self.measure_snapshots();
         }
         self.watch_rules(&to, runtime);
         let intaking = match &config.intake {
@@ -144,6 +159,7 @@ impl Run<'_> {
                     Piece::Began(index, head) => self.began(index, head),
                     Piece::Ended(index, reason) => {
                         open -= 1;
+                        behind.remove(&index);
                         self.end_input(index, reason);
                     }
                     Piece::Tick(now_us) => self.tick(now_us),
@@ -156,8 +172,16 @@ impl Run<'_> {
                     Piece::Posted(posted) => self.posted(*posted)?,
                     Piece::Table(table) => self.new_table(table),
                     Piece::TableRefused(reason) => self.refuse_table(&reason),
+                    Piece::CaughtUp(index) => drop(behind.remove(&index)),
+                    Piece::Snapshot(snapshot) => drop(snapshots_held.insert(snapshot.index, *snapshot)),
+                    Piece::SnapshotRefused(reason) => self.refuse_snapshot(&reason),
                     Piece::Rules(ask) => self.versions(vec![*ask])?,
                     Piece::Stop => stopped = true,
+                }
+            }
+            if behind.is_empty() {
+                while let Some((_, snapshot)) = snapshots_held.pop_first() {
+                    self.snapshot(snapshot)?;
                 }
             }
             if self.pipeline.is_waiting() {
