@@ -126,7 +126,7 @@ fn a_restart_does_not_show_with_snapshots() {
         let (often, rows, seed) = (any_often(chance), chance.pick(&[1, 7]), chance.below(1 << 30) as u64);
         hold(plan, stream, &|plan, stream| {
             let entries = stream.entries(rows);
-            let never = Often { saved: 0, restored: 0 };
+            let never = Often { saved: 0, restored: 0, changed: 0 };
             let whole = go_on(plan, &entries, &mut NoJudge, never, &mut Chance::new(seed));
             let other = go_on(plan, &entries, &mut NoJudge, often, &mut Chance::new(seed));
             differs((&whole.0, &whole.1), &other)
