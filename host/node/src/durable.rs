@@ -5,6 +5,7 @@
 //! its own. What leaves is told to nobody before that. A restart goes on from the newest checkpoint with what
 //! the log was given after it; the events that this makes and the store already has are not kept twice.
 
+mod ahead;
 mod checkpoint;
 mod outlet;
 mod paged;

@@ -121,7 +121,7 @@ fn as_it_was(
         run.take_over(state, core, recorded)?;
         run.keep_in(scratch.take())?;
         let mut changed = None;
-        for entry in recorded.log(at)? {
+        for entry in recorded.log_ahead(at)? {
             let (position, given) = entry?;
             if range.is_over(position, run.watermark_us()) {
                 break;
@@ -176,7 +176,7 @@ fn as_configured(
     }
     run.keep_in(scratch(recorded, options)?)?;
     let mut other_mappers = Vec::new();
-    for entry in recorded.log(from)? {
+    for entry in recorded.log_ahead(from)? {
         let (position, given) = entry?;
         if range.is_over(position, run.watermark_us()) {
             break;

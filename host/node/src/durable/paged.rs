@@ -9,7 +9,7 @@ use stillhouse_store::{Sequence, Store, StoreError};
 const PAGE_RECORDS: usize = 256;
 
 /// A page is closed once it has so many bytes.
-const PAGE_BYTES: usize = 8 << 20;
+const PAGE_BYTES: usize = 2 << 20;
 
 /// The records of a sequence from a position on.
 pub struct Paged {
