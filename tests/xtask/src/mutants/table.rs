@@ -89,8 +89,8 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         file: "host/core/src/saved.rs",
-        old: "self.gate = gate;",
-        new: "drop(gate);",
+        old: "(self.gate, self.reconcile) = (gate, reconcile);",
+        new: "drop(gate); self.reconcile = reconcile;",
         breaks: "candidates that are held back are forgotten at a restart",
     },
     Mutant {
@@ -98,6 +98,12 @@ pub const MUTANTS: &[Mutant] = &[
         old: "core.shards.iter_mut().for_each(|shard| shard.arm_all(types));",
         new: "let _ = types;",
         breaks: "timers of entities are not armed after a restart",
+    },
+    Mutant {
+        file: "host/core/src/saved.rs",
+        old: "core.shards.iter_mut().for_each(|shard| shard.let_pasts_be(types, now_us));",
+        new: "let _ = now_us;",
+        breaks: "late signals are put among what another configuration has made of others",
     },
     Mutant {
         file: "host/core/src/sequencer.rs",
