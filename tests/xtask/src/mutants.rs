@@ -3,7 +3,7 @@
 
 mod table;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use table::{MUTANTS, Mutant};
@@ -28,14 +28,14 @@ pub fn mutants(root: &Path, arguments: &[String]) -> Result<(), String> {
     for (number, mutant) in (1..).zip(MUTANTS) {
         apply(&tree, number, mutant)?;
     }
-    build(&tree)?;
-    if let Some(seed) = found(&tree, seeds, 0)? {
+    let tests = build(&tree)?;
+    if let Some(seed) = found(&tests, seeds, 0)? {
         return Err(format!("the simulation fails without any fault, at seed {seed}"));
     }
     println!("{:>3}  {:>6}  fault", "", "seed");
     let mut survivors = 0;
     for (number, mutant) in (1..).zip(MUTANTS) {
-        let seed = found(&tree, seeds, number)?;
+        let seed = found(&tests, seeds, number)?;
         survivors += usize::from(seed.is_none());
         println!("{number:>3}  {:>6}  {}", seed.as_deref().unwrap_or("-"), mutant.breaks);
     }
@@ -87,27 +87,26 @@ fn apply(tree: &Path, number: usize, mutant: &Mutant) -> Result<(), String> {
     std::fs::write(&path, mutated).map_err(|error| format!("{file}: {error}"))
 }
 
-fn test(tree: &Path) -> Command {
-    let mut command = super::cargo_command(tree, &["test", "--quiet", "--release", "--package", "stillhouse-tests"]);
-    command.args(["--test", "all"]).env("CARGO_TARGET_DIR", tree.join(".."));
-    command.env_remove("SEED");
-    command
-}
-
-/// Faults make warnings, which are shown only if it cannot be built.
-fn build(tree: &Path) -> Result<(), String> {
-    let built = test(tree).arg("--no-run").output().map_err(|error| format!("cargo cannot be run: {error}"))?;
-    match built.status.success() {
-        true => Ok(()),
-        false => Err(format!("the faults cannot be built:\n{}", String::from_utf8_lossy(&built.stderr))),
+/// Builds the tests, and tells where they are: cargo would look anew at all it has built before each run. Faults make
+/// warnings, which are shown only if it cannot be built.
+fn build(tree: &Path) -> Result<PathBuf, String> {
+    let mut command = super::cargo_command(tree, &["test", "--release", "--package", "stillhouse-tests"]);
+    command.args(["--test", "all", "--no-run", "--message-format", "json"]).env("CARGO_TARGET_DIR", tree.join(".."));
+    let built = command.output().map_err(|error| format!("cargo cannot be run: {error}"))?;
+    let said = String::from_utf8_lossy(&built.stdout);
+    let named = said.rsplit_once("\"executable\":\"").and_then(|(_, after)| after.split('"').next());
+    match named.filter(|_| built.status.success()) {
+        Some(named) => Ok(PathBuf::from(named)),
+        None => Err(format!("the faults cannot be built:\n{}", String::from_utf8_lossy(&built.stderr))),
     }
 }
 
 /// The seed at which the simulation fails, if it does.
-fn found(tree: &Path, seeds: &str, number: usize) -> Result<Option<String>, String> {
-    let mut command = test(tree);
-    command.args(["--", "--exact", TEST]).env("SEEDS", seeds).env(VARIABLE, number.to_string()).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("cargo cannot be run: {error}"))?;
+fn found(tests: &Path, seeds: &str, number: usize) -> Result<Option<String>, String> {
+    let mut command = Command::new(tests);
+    command.args(["--exact", TEST]).env_remove("SEED").env("SEEDS", seeds).env(VARIABLE, number.to_string());
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{}: cannot be run: {error}", tests.display()))?;
     if output.status.success() {
         return Ok(None);
     }
