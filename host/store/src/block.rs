@@ -5,8 +5,6 @@
 //! how many records (4 bytes), the raw (4) and the stored length (4), the time (8), the CRC-32 of what is stored (4),
 //! and the CRC-32 of the entry with its sequence and first position (4).
 
-mod room;
-
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -77,9 +75,9 @@ impl Block {
     pub fn append(&mut self, time_us: i64, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if self.bytes.is_empty() {
-            // Where records are long all of the block fits, and nothing is moved.
-            let more = if length >= LONG_BYTES { BLOCK_BYTES + LENGTH_BYTES + length / 8 } else { 0 };
-            self.bytes = room::take(LENGTH_BYTES + length + more);
+            // Where records are long another one fits, and nothing is moved.
+            let more = if length >= LONG_BYTES { length + length / 8 } else { 0 };
+            self.bytes.reserve_exact(LENGTH_BYTES + length + more);
         }
         self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
@@ -103,7 +101,7 @@ impl Block {
     pub fn seal(&mut self) {
         if !self.is_sealed {
             if let Some(short) = compress(&self.bytes) {
-                room::give_back(std::mem::replace(&mut self.bytes, short));
+                self.bytes = short;
             }
             self.is_sealed = true;
         }
@@ -115,12 +113,6 @@ impl Block {
         let bytes = short.map_or(Cow::Borrowed(self.bytes.as_slice()), Cow::Owned);
         let entry = entry(sequence, self.first, self.count, self.raw_bytes as u32, self.time_us, &bytes);
         (entry, bytes)
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        room::give_back(std::mem::take(&mut self.bytes));
     }
 }
 
