@@ -206,25 +206,30 @@ fn a_post_is_answered_when_it_is_committed() {
         stream.read_to_string(&mut answer).ok()?;
         Some(answer)
     };
+    let body = episodes(3) + "{}\n";
     let mut host = place.start("run -q --follow -c x.toml -i in -o out --store s");
     let mut answer = None;
     waits_for("a post is answered", || {
-        answer = post(&episodes(3));
+        answer = post(&body);
         answer.is_some()
     });
-    assert!(answer.as_deref().unwrap_or_default().contains(r#"{"accepted":10}"#), "{answer:?}");
+    assert!(answer.as_deref().unwrap_or_default().contains(r#"{"accepted":11}"#), "{answer:?}");
     // It was answered, so it is there, whatever comes.
     host.kill().unwrap();
     host.wait().unwrap();
     let ledger: Value = serde_json::from_str(&place.ok("ledger --store s --json")).unwrap();
-    assert_eq!(ledger["received"], 10);
+    assert_eq!(ledger["received"], 11);
     // Posted again, since the answer might have been lost, it is known.
     let mut host = place.start("run -q --follow -c x.toml -i in -o out --store s");
-    waits_for("a post is answered again", || post(&episodes(3)).is_some_and(|answer| answer.contains("200 OK")));
+    waits_for("a post is answered again", || post(&body).is_some_and(|answer| answer.contains("200 OK")));
     host.kill().unwrap();
     host.wait().unwrap();
     let ledger: Value = serde_json::from_str(&place.ok("ledger --store s --json")).unwrap();
-    assert_eq!((&ledger["received"], &ledger["merged_id"]), (&20.into(), &10.into()));
+    assert_eq!((&ledger["received"], &ledger["merged_id"]), (&22.into(), &10.into()));
+    // What has no id is called by its number, which goes on too.
+    let letters = place.ok("dlq list --store s --json source");
+    let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["event"]["data"]["id"].clone();
+    assert_eq!(letters.lines().map(id).collect::<Vec<_>>(), ["11", "22"]);
     place.ok("replay -q --store s --verify");
 }
 

@@ -77,7 +77,7 @@ fn a_log_is_distilled_again_into_a_store_of_its_own() {
     place.ok("replay -q --store late --verify");
 }
 
-/// The number before the last word of a line.
+/// The first number of the line that begins so.
 fn number(text: &str, line: &str) -> u64 {
     let line = text.lines().find(|known| known.trim_start().starts_with(line)).unwrap_or_default();
     line.split_whitespace().filter_map(|word| word.replace(',', "").parse().ok()).next().unwrap_or(0)
@@ -103,8 +103,8 @@ fn what_is_let_go_while_the_host_is_behind_is_counted() {
         }
         place.read("out").contains("later")
     });
-    let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-    assert!(killed.expect("kill is there").success());
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     let ended = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(ended.status.success(), "{said}");

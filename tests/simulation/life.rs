@@ -450,6 +450,12 @@ impl<'w> Life<'w> {
     fn commit(&mut self, running: &mut Running<'_>) -> Result<()> {
         let durable = running.host.durable.as_mut().expect("it keeps");
         durable.commit()?;
+        // A run does not wait for the disk: what is not committed must not be told. After a commit that failed in
+        // part the simulation does not know what is.
+        if durable.store().next(Sequence::Events) == self.events.len() as u64 {
+            durable.let_out(&mut Out { life: self })?;
+        }
+        let durable = running.host.durable.as_mut().expect("it keeps");
         let handed = durable.at();
         let busy_us = self.disk.busy_us();
         let flushed = durable.committer().flush();

@@ -19,7 +19,7 @@ use crate::block::{Block, Row, fingerprint, key_hash};
 use crate::columns::outcome;
 use crate::entity::{Drift, Entity, Input, Observation};
 use crate::event::{self, Data, Event, StateView, Time, id_of};
-use crate::gate::{Exit, source_of};
+use crate::gate::source_of;
 use crate::order::Place;
 use crate::plan::{Mode, TypePlan};
 use crate::rule::{Condition, Judge};
@@ -254,15 +254,7 @@ impl Core {
             }
             self.take(signal_type, &key, reading.as_ref(), &step, time_us);
         }
-        let mut exit = Exit {
-            plan: &self.plan,
-            sources: &self.sources,
-            tables: &self.tables,
-            judge,
-            ledger: &mut self.ledger,
-            derive: &mut self.derive,
-            out,
-        };
+        let (_, _, mut exit) = self.exit(judge, out);
         for drift in drifts {
             exit.emit(time_us, drift);
         }

@@ -260,16 +260,8 @@ impl Core {
             Change::Suppressor { signal_type, turn } => {
                 judge.turn(signal_type, &turn);
                 let now_us = self.sequencer.watermark_us();
-                let mut exit = Exit {
-                    plan: &self.plan,
-                    sources: &self.sources,
-                    tables: &self.tables,
-                    judge,
-                    ledger: &mut self.ledger,
-                    derive: &mut self.derive,
-                    out,
-                };
-                self.gate.turned(signal_type, &turn, now_us, &mut exit);
+                let (gate, _, mut exit) = self.exit(judge, out);
+                gate.turned(signal_type, &turn, now_us, &mut exit);
             }
         }
     }
@@ -378,7 +370,31 @@ impl Core {
         let place = |it: &Correction| (it.time_us, it.position, it.signal_type);
         corrections.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.key.cmp(&b.key)));
         let mut corrections = corrections.into_iter().peekable();
-        let mut exit = Exit {
+        let (gate, waiting, mut exit) = self.exit(judge, out);
+        let mut batched = gate.judge(&candidates, &mut exit);
+        for candidate in candidates {
+            let place = (candidate.time_us, phase_of(&candidate), 0);
+            correct(&mut corrections, place, waiting, gate, &mut exit);
+            release(waiting, place, gate, &mut exit);
+            gate.pass(candidate, &mut batched, &mut exit);
+        }
+        let is_late_due = progress.late_us >= progress.before_us;
+        let end = (progress.before_us, if is_late_due { AT_SIGNAL } else { AT_TIMER }, 0);
+        correct(&mut corrections, end, waiting, gate, &mut exit);
+        release(waiting, end, gate, &mut exit);
+        gate.fire(progress.timers_us, &mut exit);
+        exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
+        // Derived events ask for the tables before their own time.
+        self.tables.forget(progress.timers_us.saturating_sub(1));
+    }
+
+    /// The gate, the events that wait for their place, and what is needed at hand to let events leave.
+    pub(crate) fn exit<'a>(
+        &'a mut self,
+        judge: &'a mut dyn Judge,
+        out: &'a mut Vec<Event>,
+    ) -> (&'a mut Gate, &'a mut BTreeMap<Place, Event>, Exit<'a>) {
+        let exit = Exit {
             plan: &self.plan,
             sources: &self.sources,
             tables: &self.tables,
@@ -387,21 +403,7 @@ impl Core {
             derive: &mut self.derive,
             out,
         };
-        let mut batched = self.gate.judge(&candidates, &mut exit);
-        for candidate in candidates {
-            let place = (candidate.time_us, phase_of(&candidate), 0);
-            correct(&mut corrections, place, &mut self.waiting, &mut self.gate, &mut exit);
-            release(&mut self.waiting, place, &mut self.gate, &mut exit);
-            self.gate.pass(candidate, &mut batched, &mut exit);
-        }
-        let is_late_due = progress.late_us >= progress.before_us;
-        let end = (progress.before_us, if is_late_due { AT_SIGNAL } else { AT_TIMER }, 0);
-        correct(&mut corrections, end, &mut self.waiting, &mut self.gate, &mut exit);
-        release(&mut self.waiting, end, &mut self.gate, &mut exit);
-        self.gate.fire(progress.timers_us, &mut exit);
-        exit.derive.fire(progress.timers_us, exit.plan, exit.tables, exit.out);
-        // Derived events ask for the tables before their own time.
-        self.tables.forget(progress.timers_us.saturating_sub(1));
+        (&mut self.gate, &mut self.waiting, exit)
     }
 
     /// A record of a snapshot that cannot be used waits for its place at the watermark.

@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::decode::framing::Chunk;
 use crate::input::{Piece, Position};
 use crate::journal::Given;
+use crate::metric;
 use crate::sinks::{Dead, dead_key};
 
 /// A file is kept in values of so many bytes.
@@ -100,11 +101,7 @@ type Answer = oneshot::Sender<Result<(), String>>;
 pub fn text(store: &Store, committer: &Committer) -> String {
     let counts = committer.counts();
     let failing = matches!(committer.health(), stillhouse_store::Health::Failing { .. });
-    let of = |name: &str, kind: &str, what: &str, value: u64| {
-        format!(
-            "# HELP stillhouse_store_{name} {what}\n# TYPE stillhouse_store_{name} {kind}\nstillhouse_store_{name} {value}\n"
-        )
-    };
+    let of = |name: &str, kind: &str, what: &str, value: u64| metric::one(&format!("store_{name}"), what, kind, value);
     [
         of("log_entries", "gauge", "The position behind the newest entry of the log.", store.next(Sequence::Log)),
         of("events", "gauge", "The position behind the newest event.", store.next(Sequence::Events)),

@@ -59,17 +59,6 @@ pub struct Explained {
     pub let_go: u64,
 }
 
-/// What is looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
-    /// An event, by its id.
-    Event(String),
-    /// Entities, by record key.
-    Entities(BTreeSet<String>),
-    /// A signal, by its id.
-    Signal(String),
-}
-
 /// What a word names: an event if there is one of this id, else an entity or a signal.
 ///
 /// # Errors

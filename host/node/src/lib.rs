@@ -16,6 +16,7 @@ pub mod intake;
 pub mod journal;
 pub mod map;
 pub mod mask;
+pub mod metric;
 pub mod pipeline;
 pub mod replay;
 pub mod rollouts;

@@ -4,7 +4,6 @@ mod going_on;
 mod reading;
 mod snapshot;
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use crate::durable::{Durable, Policy, Recorded};
 use crate::input::Input;
 use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
+use crate::metric;
 use crate::pipeline::Pipeline;
 use crate::rollouts::{Ask, Board, Loading, Logged, Rollouts, Saved};
 use crate::rules::{self, RuleSet};
@@ -151,13 +151,10 @@ pub fn run(
         None => None,
     };
     let shed = Arc::clone(&run.shed);
-    run.rollouts.board().measure(move || {
-        format!(
-            "# HELP stillhouse_shed_records_total Records let go while the host was behind, as configured.\n\
-             # TYPE stillhouse_shed_records_total counter\nstillhouse_shed_records_total {}\n",
-            shed.load(Ordering::Relaxed)
-        )
-    });
+    let help = "Records let go while the host was behind, as configured.";
+    run.rollouts
+        .board()
+        .measure(move || metric::one("shed_records_total", help, "counter", shed.load(Ordering::Relaxed)));
     if let (Some(durable), Some(sinks)) = (&run.durable, &sinks) {
         measure(&run.rollouts.board(), durable, sinks);
     }
@@ -238,8 +235,6 @@ pub(crate) struct Run<'a> {
     file: Vec<u8>,
     /// Snapshots, taken and refused.
     counted: Arc<Counted>,
-    /// The number of the next record of each input that is posted to.
-    posted: BTreeMap<usize, u64>,
     /// The path of each input.
     paths: Vec<String>,
     started: Instant,
@@ -295,7 +290,6 @@ impl<'a> Run<'a> {
             partial: None,
             file: Vec::new(),
             counted: Arc::default(),
-            posted: BTreeMap::new(),
             paths: Vec::new(),
             started,
             pipeline: Pipeline::new(rules.plan(config)?, options.shards, judge, workers),
@@ -453,6 +447,7 @@ impl<'a> Run<'a> {
         self.checkpoint()?;
         if let Some(durable) = &mut self.durable {
             durable.finish(self.output)?;
+            self.tally.dead_forgotten = durable.dead_forgotten();
         }
         self.output.flush().context("the output cannot be written")?;
         let summary = Summary {

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{SnapshotConfig, hex};
 use crate::decode::framing::{CHUNK_BYTES, Chunk, Framer, Framing};
+use crate::metric;
 
 /// A larger file is refused: it is held in memory as a whole.
 pub const FILE_BYTES_MAX: u64 = 512 << 20;
@@ -59,12 +60,9 @@ impl Counted {
     /// As Prometheus reads it.
     pub fn text(&self) -> String {
         let (taken, refused) = self.counts();
-        format!(
-            "# HELP stillhouse_snapshots_total Snapshots that were taken in as a whole, or could not be used.\n\
-             # TYPE stillhouse_snapshots_total counter\n\
-             stillhouse_snapshots_total{{outcome=\"taken\"}} {taken}\n\
-             stillhouse_snapshots_total{{outcome=\"refused\"}} {refused}\n"
-        )
+        let lines = [("taken", taken), ("refused", refused)].map(|(of, count)| format!("{{outcome=\"{of}\"}} {count}"));
+        let help = "Snapshots that were taken in as a whole, or could not be used.";
+        metric::family("snapshots_total", help, "counter", lines)
     }
 }
 

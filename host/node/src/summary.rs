@@ -18,6 +18,8 @@ pub struct Tally {
     pub withheld: u64,
     /// Records of inputs that may be let go, that were while the host was behind.
     pub shed: u64,
+    /// Dead letters that a store has forgotten, since it keeps no more.
+    pub dead_forgotten: u64,
     /// New versions of tables while inputs were followed: taken, and refused.
     pub tables: (u64, u64),
     /// How long a chunk took from being read to its events being written, in microseconds, by
@@ -130,6 +132,10 @@ impl fmt::Display for Summary {
         }
         if self.tally.shed > 0 {
             writeln!(f, "\nlet go while behind, as configured: {} records", grouped(self.tally.shed))?;
+        }
+        if self.tally.dead_forgotten > 0 {
+            let dead = grouped(self.tally.dead_forgotten);
+            writeln!(f, "\nwarning: {dead} dead letters can no longer be retried: no more are kept, the oldest went")?;
         }
         if self.tally.tables != (0, 0) {
             let (taken, refused) = self.tally.tables;

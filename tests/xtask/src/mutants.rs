@@ -25,10 +25,19 @@ pub fn mutants(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     let tree = root.join("target/mutants");
     copy(root, &tree)?;
+    let looked = look(&tree, seeds);
+    // What was built of the copy has the names of what is built of the sources.
+    let packages = ["stillhouse", "stillhouse-core", "stillhouse-delivery", "stillhouse-store", "stillhouse-tests"];
+    let clean = ["clean", "--release"].into_iter().chain(packages.iter().flat_map(|package| ["--package", *package]));
+    super::cargo(root, &clean.collect::<Vec<_>>())?;
+    looked
+}
+
+fn look(tree: &Path, seeds: &str) -> Result<(), String> {
     for (number, mutant) in (1..).zip(MUTANTS) {
-        apply(&tree, number, mutant)?;
+        apply(tree, number, mutant)?;
     }
-    let tests = build(&tree)?;
+    let tests = build(tree)?;
     if let Some(seed) = found(&tests, seeds, 0)? {
         return Err(format!("the simulation fails without any fault, at seed {seed}"));
     }

@@ -51,8 +51,8 @@ enum Command {
 /// Carries out what is wanted.
 pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
-        Command::Check { store } => look(store),
-        Command::Scrub { store } => rub(store),
+        Command::Check { store } => print_check(store),
+        Command::Scrub { store } => scrub_all(store),
         Command::Compact { store } => {
             let (before, after) = Store::open(store)?.compact()?;
             eprintln!("{}: {} bytes, {} before", store.display(), grouped(after), grouped(before));
@@ -61,7 +61,7 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-fn rub(path: &Path) -> Result<ExitCode> {
+fn scrub_all(path: &Path) -> Result<ExitCode> {
     let recorded = Recorded::open(path)?;
     let options = Options { shards: threads(), threads: threads(), ..Options::default() };
     let all = Kept::all(&recorded.store)?;
@@ -78,7 +78,7 @@ fn rub(path: &Path) -> Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn look(path: &Path) -> Result<ExitCode> {
+fn print_check(path: &Path) -> Result<ExitCode> {
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template(BAR).expect("a sound template"));
     let report = check(path, &mut |done, total| {
@@ -109,7 +109,7 @@ fn look(path: &Path) -> Result<ExitCode> {
         if report.damage_count > listed {
             println!("and {} more", grouped(report.damage_count - listed));
         }
-        println!("DAMAGED in {} places; all the rest can be read, replayed and exported", grouped(report.damage_count));
+        println!("DAMAGED in {} places; what is not in them can be read", grouped(report.damage_count));
         return Ok(ExitCode::FAILURE);
     }
     let store = Store::open_to_read(path)?;

@@ -1,7 +1,6 @@
 //! The host as the control API sees it: the board is read, and what is wanted goes to the driver.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use crate::input::Piece;
+use crate::metric;
 use crate::rollouts::{Ask, Board, Reply, Told, words};
 
 /// Steers a run.
@@ -252,12 +252,8 @@ fn what(what: What) -> String {
 
 fn metrics(board: &Board) -> String {
     let mut text = String::new();
-    let mut family = |name: &str, help: &str, kind: &str, lines: Vec<String>| {
-        let _ = writeln!(text, "# HELP stillhouse_{name} {help}\n# TYPE stillhouse_{name} {kind}");
-        lines.iter().for_each(|line| {
-            let _ = writeln!(text, "stillhouse_{name}{line}");
-        });
-    };
+    let mut family =
+        |name: &str, help: &str, kind: &str, lines: Vec<String>| text += &metric::family(name, help, kind, lines);
     let ledger = board.ledger();
     let places = [
         ("emitted", ledger.emitted),

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Run, input_config};
 use crate::control;
-use crate::decode::framing::Chunk;
+use crate::decode::framing::{Chunk, Place};
 use crate::input::{Input, Piece, Reading, open, tell_time};
 use crate::journal::Given;
 use crate::pipeline::ROUND_CHUNKS;
@@ -96,10 +96,10 @@ impl Run<'_> {
                 self.paths.len() - 1
             }
         };
-        let first = self.posted.get(&index).copied().unwrap_or(1);
-        let count = memchr::memchr_iter(b'\n', &lines).count() as u64;
-        self.posted.insert(index, first + count);
-        self.round(vec![(index, Chunk { bytes: lines, first, ..Chunk::default() })])?;
+        let known = self.durable.as_ref().and_then(|durable| durable.position(&self.paths[index]));
+        let first = known.map_or(1, |known| known.place.record.max(1));
+        let next = Place { record: first + memchr::memchr_iter(b'\n', &lines).count() as u64, ..Place::default() };
+        self.round(vec![(index, Chunk { bytes: lines, first, next, ..Chunk::default() })])?;
         if let Some(durable) = &mut self.durable {
             durable.answer(committed);
         }
