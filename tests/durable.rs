@@ -3,58 +3,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{PATIENCE, stillhouse};
+use crate::cli::PATIENCE;
+use crate::place::Place;
 
 pub const CONFIG: &str = "[order]\nidle_after = \"1h\"\n[[input]]\nformat = \"cloudevents\"\n\
     [signal.probe]\nmapper = \"status\"\nhold_down = \"5s\"\nhold_open = \"5s\"\n";
-
-pub struct Place(tempfile::TempDir);
-
-impl Place {
-    pub fn new(config: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("x.toml", config);
-        place
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    pub fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    pub fn call(&self, arguments: &str) -> Output {
-        let mut command = stillhouse();
-        command.current_dir(self.0.path()).args(arguments.split(' '));
-        command.output().expect("it starts")
-    }
-
-    /// What a command printed; it must end well.
-    pub fn ok(&self, arguments: &str) -> String {
-        let out = self.call(arguments);
-        assert!(out.status.success(), "{arguments}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).unwrap()
-    }
-
-    pub fn start(&self, arguments: &str) -> Child {
-        let mut command = stillhouse();
-        command.current_dir(self.0.path()).args(arguments.split(' ')).stderr(Stdio::inherit());
-        command.spawn().expect("it starts")
-    }
-}
 
 pub fn signal(id: usize, second: usize, key: &str, status: &str) -> String {
     let (minute, second) = (second / 60, second % 60);

@@ -5,14 +5,15 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use stillhouse_store::{Sequence, Store};
 
 use crate::chance::Chance;
-use crate::cli::{PATIENCE, stillhouse};
+use crate::cli::PATIENCE;
+use crate::place::Place;
 
 const CONFIG: &str = "[order]\nidle_after = \"1h\"\nallowed_lateness = \"1s\"\n[[input]]\nformat = \"cloudevents\"\n\
     [signal.probe]\nmapper = \"status\"\nhold_down = \"5s\"\nhold_open = \"5s\"\n";
@@ -33,21 +34,9 @@ fn signal(number: usize, chance: &mut Chance) -> String {
     ) + "\n"
 }
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
 impl Place {
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn start(&self, name: &str) -> Child {
-        let mut run = stillhouse();
-        run.current_dir(self.folder.path());
-        run.args(["run", "-q", "--follow", "-c", "x.toml", "-i", "in.jsonl"]);
-        run.args(["-o", &format!("{name}.jsonl"), "--store", &format!("{name}.store")]);
-        run.stderr(Stdio::inherit()).spawn().expect("it starts")
+    fn run(&self, name: &str) -> Child {
+        self.start(&format!("run -q --follow -c x.toml -i in.jsonl -o {name}.jsonl --store {name}.store"))
     }
 }
 
@@ -77,8 +66,7 @@ fn stop(mut child: Child) {
 #[test]
 fn killed_at_any_moment_it_loses_nothing_and_says_nothing_twice() {
     let kills = std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS_DEFAULT);
-    let place = Place { folder: tempfile::tempdir().unwrap() };
-    std::fs::write(place.path("x.toml"), CONFIG).unwrap();
+    let place = Place::new(CONFIG);
     let mut input = File::create(place.path("in.jsonl")).unwrap();
     let mut chance = Chance::new(17);
     let mut number = 0;
@@ -86,7 +74,7 @@ fn killed_at_any_moment_it_loses_nothing_and_says_nothing_twice() {
     let out = place.path("killed.jsonl");
     for _ in 0..kills {
         let begun = Instant::now();
-        let mut child = place.start("killed");
+        let mut child = place.run("killed");
         let lives = Duration::from_millis(chance.below(400) as u64);
         let mut serving = None;
         let before = length(&out);
@@ -114,20 +102,17 @@ fn killed_at_any_moment_it_loses_nothing_and_says_nothing_twice() {
         child.kill().expect("it runs");
         child.wait().expect("it ends");
     }
-    let last = place.start("killed");
+    let last = place.run("killed");
     settled(&out);
     stop(last);
-    let never = place.start("never");
+    let never = place.run("never");
     settled(&place.path("never.jsonl"));
     stop(never);
     let (killed, never) = (std::fs::read(&out).unwrap(), std::fs::read(place.path("never.jsonl")).unwrap());
     assert!(!never.is_empty());
     let first = killed.iter().zip(&never).position(|(a, b)| a != b);
     assert!(killed == never, "they differ at byte {first:?}: {} bytes and {}", killed.len(), never.len());
-    let mut verify = stillhouse();
-    verify.current_dir(place.folder.path()).args(["replay", "--store", "killed.store", "--verify"]);
-    let verified = verify.output().expect("it starts");
-    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    place.ok("replay --store killed.store --verify");
     let store = Store::open_to_read(&place.path("killed.store")).unwrap();
     again_us.sort_unstable();
     println!(

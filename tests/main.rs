@@ -52,6 +52,7 @@ mod model_level;
 mod model_window;
 mod operators;
 mod pins;
+mod place;
 mod plans;
 mod properties;
 mod reconcile;

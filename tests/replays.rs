@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::cli::stillhouse;
-use crate::durable::{CONFIG, Place, episodes, signal, waits_for};
+use crate::durable::{CONFIG, episodes, signal, waits_for};
+use crate::place::Place;
 
 fn times(events: &str) -> Vec<String> {
     let time = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["time"].as_str().map(str::to_owned);
@@ -89,8 +89,7 @@ fn what_is_let_go_while_the_host_is_behind_is_counted() {
     let many = episodes(60_000);
     let mut lines = many.lines().count() as u64;
     place.write("in", &many);
-    let mut command = stillhouse();
-    command.current_dir(place.path("")).args("run -c x.toml -i in -o out --store s --follow".split(' '));
+    let mut command = place.command("run -c x.toml -i in -o out --store s --follow");
     let child = command.stderr(Stdio::piped()).spawn().expect("it starts");
     // What comes while it is not behind is not let go: once that is told of, all has been read.
     let mut file = std::fs::OpenOptions::new().append(true).open(place.path("in")).expect("it is there");

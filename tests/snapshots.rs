@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,8 +14,9 @@ use stillhouse::journal::Given;
 use stillhouse::run::{Options, Watch};
 use stillhouse_core::Entry;
 
-use crate::cli::{PATIENCE, stillhouse};
+use crate::cli::PATIENCE;
 use crate::drive::{OPTIONS, drive, try_drive};
+use crate::place::Place;
 
 const CONFIG: &str = "[order]\nallowed_lateness = \"0s\"\nidle_after = \"1h\"\n\
     [[input]]\nfiles = \"probes.json\"\nformat = \"json\"\ntype = \"probe\"\n\
@@ -23,23 +24,7 @@ const CONFIG: &str = "[order]\nallowed_lateness = \"0s\"\nidle_after = \"1h\"\n\
     [signal.probe]\nmapper = \"status\"\n\
     [[snapshot]]\nsignal = \"probe\"\nfile = \"probes.json\"\ngrace = \"0s\"\n";
 
-struct Place(tempfile::TempDir);
-
 impl Place {
-    fn new(config: &str) -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
-        place.write("x.toml", config);
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).expect("it can be written");
-    }
-
     /// Puts a file in the place of another, as whoever hands in a snapshot should.
     fn replace(&self, name: &str, text: &str) {
         self.write("new", text);
@@ -51,26 +36,9 @@ impl Place {
         file.and_then(|mut file| file.write_all(text.as_bytes())).expect("it can be appended to");
     }
 
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap_or_default()
-    }
-
-    fn call(&self, arguments: &str) -> Output {
-        stillhouse().current_dir(self.0.path()).args(arguments.split(' ')).output().expect("it starts")
-    }
-
-    /// What a command printed; it must end well.
-    fn ok(&self, arguments: &str) -> String {
-        let out = self.call(arguments);
-        assert!(out.status.success(), "{arguments}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).expect("UTF-8")
-    }
-
     fn follow(&self) -> Child {
-        let mut command = stillhouse();
-        let arguments = "run --follow -c x.toml -i in -o out --store s";
-        command.current_dir(self.0.path()).args(arguments.split(' ')).stderr(Stdio::piped());
-        command.spawn().expect("it starts")
+        let mut command = self.command("run --follow -c x.toml -i in -o out --store s");
+        command.stderr(Stdio::piped()).spawn().expect("it starts")
     }
 
     fn config(&self) -> Config {

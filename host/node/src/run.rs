@@ -158,10 +158,14 @@ pub fn run(
     if let (Some(durable), Some(sinks)) = (&run.durable, &sinks) {
         measure(&run.rollouts.board(), durable, sinks);
     }
-    let _scrubbing = match (&run.durable, options.policy.scrub_every.filter(|_| options.follow)) {
+    // It scrubs as long as this is held.
+    let scrubbing = match (&run.durable, options.policy.scrub_every.filter(|_| options.follow)) {
         (Some(durable), Some(every)) => Some(crate::scrub::in_background(Arc::clone(durable.store()), every)),
         _ => None,
     };
+    if let Some(counts) = scrubbing.as_ref().map(Arc::downgrade) {
+        run.rollouts.board().measure(move || counts.upgrade().map_or_else(String::new, |counts| counts.text()));
+    }
     let ended = if options.follow {
         // Who is stopped goes on later, if there is a store.
         run.follow(inputs, runtime.handle())? || options.store.is_none()

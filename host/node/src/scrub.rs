@@ -9,6 +9,7 @@ use anyhow::Result;
 use stillhouse_store::Store;
 
 use crate::durable::{Kept, Recorded};
+use crate::metric;
 use crate::replay::{Range, replay};
 use crate::run::{Options, Unwatched};
 
@@ -52,6 +53,16 @@ pub struct Counts {
     pub sound: AtomicU64,
     /// Ranges that were not, or could not be read.
     pub unsound: AtomicU64,
+}
+
+impl Counts {
+    /// As Prometheus reads it.
+    pub fn text(&self) -> String {
+        let lines = [("sound", &self.sound), ("unsound", &self.unsound)]
+            .map(|(of, count)| format!("{{outcome=\"{of}\"}} {}", count.load(Ordering::Relaxed)));
+        let help = "Ranges of the log that were distilled again and compared with the state that was kept.";
+        metric::family("scrubbed_ranges_total", help, "counter", lines)
+    }
 }
 
 /// Scrubs the newest range of a store from time to time, on a thread of its own, as long as somebody holds
