@@ -237,7 +237,8 @@ pub fn json_lines(bytes: &[u8]) {
 pub fn time(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let (Some(time_us), Ok(time)) = (rfc3339(text), text.parse::<jiff::Timestamp>()) {
-        assert_eq!(time_us, time.as_microsecond(), "{text}");
+        // What is less than a microsecond is cut off, before 1970 too.
+        assert_eq!(i128::from(time_us), time.as_nanosecond().div_euclid(1000), "{text}");
     }
     let (format, text) = text.split_once('\n').unwrap_or(("%b %d %H:%M:%S%.f", text));
     for (zone, year) in [("UTC", Some(2026)), ("America/New_York", None), ("Europe/Berlin", Some(-9999))] {
@@ -273,7 +274,7 @@ pub fn body(bytes: &[u8]) {
     let lines = stillhouse_delivery::intake::lines_of(kind, rest, 100).expect("it is known");
     if let Ok((lines, count)) = lines {
         let ended = lines.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")).count();
-        assert_eq!((ended, lines.last()), (count, Some(&b'\n')), "a record is a line");
+        assert_eq!((ended, lines.split_inclusive(|&byte| byte == b'\n').count()), (count, count), "a record is a line");
         let mut framer = Framer::new(Framing::Lines);
         let chunks = chunks(&mut framer, &lines, usize::MAX);
         assert_eq!(chunks.iter().map(|chunk| records(chunk).count()).sum::<usize>(), count, "and is read as one");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use stillhouse::decode::framing::Chunk;
 use stillhouse::decode::record::Decoder;
-use stillhouse::durable::{Durable, Kept, Recorded, State};
+use stillhouse::durable::{Durable, Kept, Noted, Recorded, State};
 use stillhouse::journal::Given;
 use stillhouse::map::Worker;
 use stillhouse::pipeline::{Pipeline, ROUND_CHUNKS};
@@ -150,17 +150,18 @@ impl<'w> Host<'w> {
         self.write(&events)
     }
 
-    pub fn round(&mut self, mut chunks: Vec<(usize, Chunk)>) -> Result<()> {
-        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
-            for (input, chunk) in &mut chunks {
+    pub fn round(&mut self, chunks: Vec<(usize, Chunk)>) -> Result<()> {
+        if let Some(durable) = self.durable.as_ref().filter(|_| !self.replaying) {
+            for (at, (input, chunk)) in (durable.at().0..).zip(&chunks) {
                 let text = String::from_utf8_lossy(&chunk.bytes);
-                self.world
-                    .tell(|| format!("{}: of input {input}, from record {}:\n{text}", durable.at().0, chunk.first));
-                durable.chunk(*input, &self.paths[*input], chunk);
+                self.world.tell(|| format!("{at}: of input {input}, from record {}:\n{text}", chunk.first));
             }
         }
         let mut events = Vec::new();
-        self.pipeline.round(chunks, &mut events);
+        let noted = self.pipeline.round_beside(chunks, &Noted::of, |left| events = left);
+        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
+            noted.into_iter().for_each(|noted| durable.chunk(&self.paths[noted.input], noted));
+        }
         self.write(&events)?;
         self.check_books();
         Ok(())

@@ -345,7 +345,8 @@ impl Core {
             return Err(Unreadable::Types { then: head.types.join(", "), now: now.join(", ") });
         }
         self.sources = head.sources;
-        self.sequencer = sequencer::Sequencer::restore(self.plan.order.clone(), head.sequencer);
+        let sequencer = sequencer::Sequencer::restore(self.plan.order.clone(), head.sequencer);
+        self.sequencer = sequencer.ok_or_else(|| Unreadable::Bytes("more is counted than can have come".into()))?;
         (self.gate, self.reconcile) = (gate, reconcile);
         if head.derived == self.plan.derive.names() {
             self.derive = derive;

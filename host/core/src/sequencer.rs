@@ -57,6 +57,17 @@ pub struct Bounds {
     pub not_taken_back: u64,
 }
 
+impl Bounds {
+    /// Whether so much can have been counted: no count is so high that it could overflow.
+    fn can_be(self) -> bool {
+        let Self { forced, ids_forgotten, untracked, memos_forgotten, changes_forgotten, .. } = self;
+        let Self { uncorrected, reconciled_later, partial_snapshots, not_taken_back, .. } = self;
+        let of_order = [forced, ids_forgotten, uncorrected, reconciled_later, partial_snapshots];
+        let of_gate = [untracked, memos_forgotten, changes_forgotten, not_taken_back];
+        of_order.iter().chain(&of_gate).all(|&count| count < 1 << 63)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Source {
     newest_us: i64,
@@ -149,8 +160,8 @@ impl Sequencer {
         }
     }
 
-    /// A sequencer that knows what another has saved.
-    pub(crate) fn restore(plan: OrderPlan, saved: Saved) -> Self {
+    /// A sequencer that knows what another has saved; `None` if its counts cannot be.
+    pub(crate) fn restore(plan: OrderPlan, saved: Saved) -> Option<Self> {
         let mut sequencer = Self::new(plan);
         sequencer.sources = saved.sources;
         let active = sequencer.sources.iter().zip(0..).filter(|(source, _)| source.state == SourceState::Active);
@@ -171,11 +182,11 @@ impl Sequencer {
                 true => bucket,
                 false => bucket.saturating_mul(saved.waiting_width_us).div_euclid(width_us),
             };
+            sequencer.waiting.total = sequencer.waiting.total.checked_add(count).filter(|&total| total < 1 << 63)?;
             *sequencer.waiting.buckets.entry(bucket).or_default() += count;
-            sequencer.waiting.total += count;
         }
         sequencer.bounds = saved.bounds;
-        sequencer
+        saved.bounds.can_be().then_some(sequencer)
     }
 
     /// Announces the next source. It holds the watermark back from now on if it is `awaited`, and

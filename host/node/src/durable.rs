@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use stillhouse_core::table::Table;
-use stillhouse_store::{Batch, CommitOptions, Committer, Map, Sequence, Store};
+use stillhouse_store::{Batch, CommitOptions, Committer, Map, Packed, Sequence, Store};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
@@ -28,7 +28,7 @@ pub use paged::Paged;
 pub use recorded::{Entry, Recorded};
 
 use crate::clock::Clock;
-use crate::decode::framing::Chunk;
+use crate::decode::framing::{Chunk, Place};
 use crate::input::{Piece, Position};
 use crate::journal::Given;
 use crate::metric;
@@ -114,6 +114,22 @@ pub fn text(store: &Store, committer: &Committer) -> String {
         of("back_pressure_us_total", "counter", "For how long, in microseconds.", counts.waited_us),
     ]
     .concat()
+}
+
+/// A chunk as the log has it: made on the thread that decodes it.
+pub struct Noted {
+    /// Of which input.
+    pub input: usize,
+    record: Packed,
+    next: Place,
+}
+
+impl Noted {
+    /// What is to be noted of a chunk.
+    pub fn of(input: usize, chunk: &Chunk) -> Self {
+        let [head, bytes, tail] = Given::chunk_parts(input, chunk);
+        Self { input, record: Packed::of(&[&head, &bytes, &tail]), next: chunk.next }
+    }
 }
 
 /// The store of a run, as it is written.
@@ -236,14 +252,13 @@ impl Durable {
         self.log += 1;
     }
 
-    /// Notes a chunk that the core is about to be given, and how far its input is read then.
-    pub fn chunk(&mut self, index: usize, path: &str, chunk: &Chunk) {
-        let [head, bytes, tail] = Given::chunk_parts(index, chunk);
-        self.since_checkpoint_bytes += (head.len() + bytes.len() + tail.len()) as u64;
-        self.batch.append_parts(Sequence::Log, self.log, (self.clock)(), &[&head, &bytes, &tail]);
+    /// Notes a chunk that is taken in, before what left with its round, and how far its input is read then.
+    pub fn chunk(&mut self, path: &str, noted: Noted) {
+        self.since_checkpoint_bytes += noted.record.raw_bytes() as u64;
+        self.batch.append_packed(Sequence::Log, self.log, (self.clock)(), noted.record);
         self.log += 1;
         let position = self.positions.entry(path.to_owned()).or_default();
-        position.place = chunk.next;
+        position.place = noted.next;
         let value = postcard::to_allocvec(position).expect("a position is plain data");
         self.batch.put(Map::Positions, path.as_bytes(), value);
     }
@@ -298,7 +313,8 @@ impl Durable {
         if position < self.known {
             return self.compare(position, line);
         }
-        if line.windows(DEAD_LETTER.len()).take(DEAD_LETTER_WITHIN).any(|part| part == DEAD_LETTER) {
+        let begins = &line[..line.len().min(DEAD_LETTER_WITHIN + DEAD_LETTER.len())];
+        if memchr::memmem::find(begins, DEAD_LETTER).is_some() {
             self.bury(position, line);
         }
         let record = Entry { log: self.log, line }.encode();

@@ -293,6 +293,17 @@ impl<'a> Pipeline<'a> {
 
     /// Decodes and maps `chunks` while the core takes in what waits, and appends what leaves.
     pub fn round(&mut self, chunks: Vec<(usize, Chunk)>, out: &mut Vec<Event>) {
+        self.round_beside(chunks, &|_, _| (), |events| out.extend(events));
+    }
+
+    /// As [`Pipeline::round`]. What `beside` makes of each chunk, on the thread that decodes it and has it at hand,
+    /// is given back in the order of the chunks. `left` gets what leaves, while chunks are still decoded.
+    pub fn round_beside<T: Send>(
+        &mut self,
+        chunks: Vec<(usize, Chunk)>,
+        beside: &(impl Fn(usize, &Chunk) -> T + Sync),
+        left: impl FnOnce(Vec<Event>) + Send,
+    ) -> Vec<T> {
         let waiting = std::mem::take(&mut self.waiting);
         let (inputs, workers) = (&self.inputs, &self.workers);
         let map = |(input, chunk): (usize, Chunk)| {
@@ -300,24 +311,31 @@ impl<'a> Pipeline<'a> {
             // A thread uses its own worker only, so this neither waits nor is poisoned by another.
             let mut worker = workers[index].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let first = chunk.first;
-            (input, first, worker.map(&inputs[input].decoder, chunk))
+            let made = beside(input, &chunk);
+            (made, input, first, worker.map(&inputs[input].decoder, chunk))
         };
         let (core, judge) = (&mut self.core, &mut *self.judge);
-        let mapped: Vec<(usize, u64, Mapped)> = match &self.pool {
+        let mapped: Vec<(T, usize, u64, Mapped)> = match &self.pool {
             None => {
-                core.step(waiting, judge, out);
+                let mut events = Vec::new();
+                core.step(waiting, judge, &mut events);
+                left(events);
                 chunks.into_iter().map(map).collect()
             }
             Some(pool) => pool.install(|| {
                 let step = || {
-                    core.step_with(waiting, judge, out, &|shards, run| shards.par_iter_mut().for_each(run));
+                    let mut events = Vec::new();
+                    core.step_with(waiting, judge, &mut events, &|shards, run| shards.par_iter_mut().for_each(run));
+                    left(events);
                 };
                 rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
             }),
         };
-        for (input, first, mapped) in mapped {
+        let enter = |(made, input, first, mapped)| {
             self.enter(input, first, mapped);
-        }
+            made
+        };
+        mapped.into_iter().map(enter).collect()
     }
 
     /// Gives a mapped block its place in the log.

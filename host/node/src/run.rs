@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use stillhouse_core::Entry;
 use stillhouse_core::table::Table;
+use stillhouse_core::{Entry, Event};
 
 use crate::config::{Config, InputConfig};
 use crate::decode::framing::Chunk;
 use crate::decode::record::Decoder;
-use crate::durable::{Durable, Policy, Recorded};
+use crate::durable::{Durable, Noted, Policy, Recorded};
 use crate::input::Input;
 use crate::journal::{Given, Mapper};
 use crate::mask::{InputMask, Masks};
@@ -480,18 +480,19 @@ impl<'a> Run<'a> {
         if !self.replaying {
             self.mask(&mut chunks);
         }
-        if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
-            for (input, chunk) in &chunks {
-                durable.chunk(*input, &self.paths[*input], chunk);
-            }
-        }
         let read = crate::clock::moment();
         let since = std::mem::replace(&mut self.since, vec![read; chunks.len()]);
-        let mut events = Vec::new();
         self.watch.entries(self.pipeline.waiting());
-        self.pipeline.round(chunks, &mut events);
+        let keeps = self.durable.is_some() && !self.replaying;
+        let noted = |input, chunk: &Chunk| keeps.then(|| Noted::of(input, chunk));
+        let Self { pipeline, tally, lines, .. } = self;
+        lines.clear();
+        let noted = pipeline.round_beside(chunks, &noted, |events| render(&events, tally, lines));
+        if let Some(durable) = &mut self.durable {
+            noted.into_iter().flatten().for_each(|noted| durable.chunk(&self.paths[noted.input], noted));
+        }
         self.rollouts.board().balance(self.pipeline.ledger());
-        self.write(events)?;
+        self.write_lines()?;
         since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));
         if self.durable.as_ref().is_some_and(Durable::is_due) {
             self.checkpoint()?;
@@ -503,17 +504,19 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn write(&mut self, events: Vec<stillhouse_core::Event>) -> Result<()> {
+    fn write(&mut self, events: Vec<Event>) -> Result<()> {
         self.lines.clear();
-        for event in &events {
-            self.tally.event(event);
-            event.write_line(&mut self.lines);
-        }
+        render(&events, &mut self.tally, &mut self.lines);
+        self.write_lines()
+    }
+
+    /// Writes the events that are rendered.
+    fn write_lines(&mut self) -> Result<()> {
         if let Some(durable) = &mut self.durable {
             return durable.events(&self.lines);
         }
         self.output.write_all(&self.lines).context("the output cannot be written")?;
-        if !events.is_empty() {
+        if !self.lines.is_empty() {
             self.output.flush().context("the output cannot be written")?;
         }
         Ok(())
@@ -524,5 +527,13 @@ impl<'a> Run<'a> {
         let Some(durable) = &mut self.durable else { return Ok(()) };
         durable.commit()?;
         durable.let_out(self.output)
+    }
+}
+
+/// Counts events, and appends them as lines.
+fn render(events: &[Event], tally: &mut Tally, lines: &mut Vec<u8>) {
+    for event in events {
+        tally.event(event);
+        event.write_line(lines);
     }
 }

@@ -41,6 +41,25 @@ pub enum BatchError {
     },
 }
 
+/// A record on its way into a batch, compressed already if it is long: by whoever made it, on as many threads as
+/// make records, and not by the one thread that commits.
+#[derive(Clone, Debug)]
+pub struct Packed(Block);
+
+impl Packed {
+    /// The record that these parts are, one after the other.
+    #[must_use]
+    pub fn of(parts: &[&[u8]]) -> Self {
+        Self(Block::packed(parts))
+    }
+
+    /// How many bytes the record has uncompressed, with its length.
+    #[must_use]
+    pub fn raw_bytes(&self) -> usize {
+        self.0.raw_bytes
+    }
+}
+
 /// What one transaction commits together. What is wrong with it is told when it is written.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -55,25 +74,30 @@ impl Batch {
     /// Appends a record at the position `first`, which follows the last one. Consecutive records form one block,
     /// cut at [`BLOCK_BYTES`]; `time_us` is the time by which it is kept.
     pub fn append(&mut self, sequence: Sequence, first: u64, time_us: i64, record: &[u8]) {
-        self.append_parts(sequence, first, time_us, &[record]);
-    }
-
-    /// As [`Batch::append`], of a record in parts: a long one is copied once only.
-    pub fn append_parts(&mut self, sequence: Sequence, first: u64, time_us: i64, record: &[&[u8]]) {
-        let length = record.iter().map(|part| part.len()).sum();
-        if length > RECORD_BYTES_MAX {
-            return self.too_long("record", sequence.name(), length, RECORD_BYTES_MAX);
+        if record.len() > RECORD_BYTES_MAX {
+            return self.too_long("record", sequence.name(), record.len(), RECORD_BYTES_MAX);
         }
         self.expect(sequence, first);
         let run = &mut self.runs[sequence as usize];
         match run.last_mut().filter(|block| block.is_open()) {
-            Some(block) => block.append(time_us, record),
+            Some(block) => block.append(time_us, &[record]),
             None => {
                 let mut block = Block::new(first);
-                block.append(time_us, record);
+                block.append(time_us, &[record]);
                 run.push(block);
             }
         }
+    }
+
+    /// As [`Batch::append`], of a record that is packed.
+    pub fn append_packed(&mut self, sequence: Sequence, first: u64, time_us: i64, record: Packed) {
+        let Packed(mut block) = record;
+        if block.raw_bytes - LENGTH_BYTES > RECORD_BYTES_MAX {
+            return self.too_long("record", sequence.name(), block.raw_bytes - LENGTH_BYTES, RECORD_BYTES_MAX);
+        }
+        self.expect(sequence, first);
+        (block.first, block.time_us) = (first, time_us);
+        self.push(sequence, block);
     }
 
     /// Sets a value. It is compressed at once if it is long.
@@ -102,12 +126,7 @@ impl Batch {
         for (sequence, later_run) in Sequence::ALL.into_iter().zip(later.runs) {
             for block in later_run {
                 self.expect(sequence, block.first);
-                let run = &mut self.runs[sequence as usize];
-                let rest = match run.last_mut() {
-                    Some(last) => last.join(block),
-                    None => Some(block),
-                };
-                run.extend(rest);
+                self.push(sequence, block);
             }
             self.trim(sequence, later.trims[sequence as usize]);
         }
@@ -156,6 +175,16 @@ impl Batch {
         if came != expected {
             self.fault.get_or_insert(BatchError::OutOfOrder { sequence, expected, came });
         }
+    }
+
+    /// Adds the block that follows to the last one, or behind it.
+    fn push(&mut self, sequence: Sequence, block: Block) {
+        let run = &mut self.runs[sequence as usize];
+        let rest = match run.last_mut() {
+            Some(last) => last.join(block),
+            None => Some(block),
+        };
+        run.extend(rest);
     }
 
     fn set(&mut self, map: Map, key: Vec<u8>, stored: Option<Vec<u8>>) {

@@ -18,7 +18,7 @@ const _: () = assert!(RAW_BYTES_MAX < u32::MAX as usize);
 /// What stands before each record.
 pub const LENGTH_BYTES: usize = 4;
 
-/// A record of so many bytes is long.
+/// A record of so many bytes is long: it is worth a block of its own.
 const LONG_BYTES: usize = 64 << 10;
 
 const ENTRY_BYTES: usize = 28;
@@ -74,16 +74,27 @@ impl Block {
     /// Appends one record, given in parts.
     pub fn append(&mut self, time_us: i64, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        if self.bytes.is_empty() {
-            // Where records are long another one fits, and nothing is moved.
-            let more = if length >= LONG_BYTES { length + length / 8 } else { 0 };
-            self.bytes.reserve_exact(LENGTH_BYTES + length + more);
-        }
         self.bytes.extend_from_slice(&(length as u32).to_le_bytes());
         parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         self.raw_bytes = self.bytes.len();
         self.count += 1;
         self.time_us = self.time_us.max(time_us);
+    }
+
+    /// A block of one record, given in parts; sealed if it is long. Its position and time are not known yet.
+    pub fn packed(parts: &[&[u8]]) -> Self {
+        let mut block = Self::new(0);
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length < LONG_BYTES {
+            block.append(i64::MIN, parts);
+            return block;
+        }
+        let start = (length as u32).to_le_bytes();
+        let raw: Vec<&[u8]> = std::iter::once(start.as_slice()).chain(parts.iter().copied()).collect();
+        block.raw_bytes = LENGTH_BYTES + length;
+        block.bytes = compress(&raw).unwrap_or_else(|| raw.concat());
+        (block.count, block.is_sealed) = (1, true);
+        block
     }
 
     /// Takes in the block that follows, or gives it back if the two are too long for one.
@@ -100,7 +111,7 @@ impl Block {
 
     pub fn seal(&mut self) {
         if !self.is_sealed {
-            if let Some(short) = compress(&self.bytes) {
+            if let Some(short) = compress(&[&self.bytes]) {
                 self.bytes = short;
             }
             self.is_sealed = true;
@@ -109,7 +120,7 @@ impl Block {
 
     /// What is stored of it: its entry in the index, and its bytes.
     pub fn stored(&self, sequence: Sequence) -> ([u8; ENTRY_BYTES], Cow<'_, [u8]>) {
-        let short = if self.is_sealed { None } else { compress(&self.bytes) };
+        let short = if self.is_sealed { None } else { compress(&[&self.bytes]) };
         let bytes = short.map_or(Cow::Borrowed(self.bytes.as_slice()), Cow::Owned);
         let entry = entry(sequence, self.first, self.count, self.raw_bytes as u32, self.time_us, &bytes);
         (entry, bytes)

@@ -27,20 +27,26 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// `bytes` compressed, or `None` if that makes them no shorter.
-pub fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+/// `parts`, one after the other, compressed, or `None` if that makes them no shorter. Each is a frame of its own, so
+/// that they need not be put together; a reader takes them for one.
+pub fn compress(parts: &[&[u8]]) -> Option<Vec<u8>> {
+    let length = parts.iter().map(|part| part.len()).sum();
     COMPRESSOR.with_borrow_mut(|(compressor, scratch)| {
         if compressor.is_none() {
             *compressor = Compressor::new(LEVEL).ok();
         }
-        scratch.clear();
-        scratch.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
-        let length = compressor.as_mut()?.compress_to_buffer(bytes, scratch).ok();
-        let short = length.filter(|length| *length < bytes.len()).map(|_| scratch.to_vec());
+        let compressor = compressor.as_mut()?;
+        let mut short = Vec::new();
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            scratch.clear();
+            scratch.reserve(zstd::zstd_safe::compress_bound(part.len()));
+            compressor.compress_to_buffer(part, scratch).ok()?;
+            short.extend_from_slice(scratch);
+        }
         if scratch.capacity() > SCRATCH_BYTES_MAX {
             *scratch = Vec::new();
         }
-        short
+        (short.len() < length).then_some(short)
     })
 }
 
@@ -74,7 +80,7 @@ fn checksum(map: &str, key: &[u8], tag: u8, rest: &[u8]) -> u32 {
 
 /// A value as it is stored in `map` under `key`.
 pub fn encode(map: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
-    let short = if value.len() > PLAIN_BYTES_MAX { compress(value) } else { None };
+    let short = if value.len() > PLAIN_BYTES_MAX { compress(&[value]) } else { None };
     let tag = if short.is_some() { COMPRESSED } else { PLAIN };
     let bytes = short.as_deref().unwrap_or(value);
     let length = (value.len() as u32).to_le_bytes();
@@ -136,11 +142,11 @@ mod tests {
     fn no_more_is_allocated_than_a_value_may_have() {
         let mut bomb = vec![COMPRESSED, 0, 0, 0, 0];
         bomb.extend_from_slice(&u32::MAX.to_le_bytes());
-        bomb.extend_from_slice(&compress(&[0; 4096]).unwrap());
+        bomb.extend_from_slice(&compress(&[&[0; 4096]]).unwrap());
         let check = checksum("meta", b"key", COMPRESSED, &bomb[5..]);
         bomb[1..5].copy_from_slice(&check.to_le_bytes());
         assert_eq!(decode("meta", b"key", &bomb), Err("has a length beyond the limit".to_owned()));
-        assert!(decompress(&compress(&[0; 1 << 20]).unwrap(), 4096).is_err(), "more comes out than was said");
-        assert!(decompress(&compress(&[0; 4096]).unwrap(), 5000).is_err(), "less comes out than was said");
+        assert!(decompress(&compress(&[&[0; 1 << 20]]).unwrap(), 4096).is_err(), "more comes out than was said");
+        assert!(decompress(&compress(&[&[0; 4096]]).unwrap(), 5000).is_err(), "less comes out than was said");
     }
 }

@@ -33,7 +33,7 @@ mod retention;
 mod storage;
 mod store;
 
-pub use batch::{BLOCK_BYTES, Batch, BatchError, KEY_BYTES_MAX, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
+pub use batch::{BLOCK_BYTES, Batch, BatchError, KEY_BYTES_MAX, Packed, RECORD_BYTES_MAX, VALUE_BYTES_MAX};
 pub use block::BlockInfo;
 pub use check::{DAMAGES_MAX, Damage, MapReport, Place, Report, SequenceReport, check};
 pub use committer::{CommitCounts, CommitError, CommitOptions, Committer, Health};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use stillhouse_store::{BLOCK_BYTES, Batch, BatchError, Map, MemoryStorage, Sequence, Store, StoreError};
+use stillhouse_store::{BLOCK_BYTES, Batch, BatchError, Map, MemoryStorage, Packed, Sequence, Store, StoreError};
 
 fn memory() -> Store {
     Store::open_on(MemoryStorage::default()).unwrap()
@@ -100,6 +100,49 @@ fn records_form_blocks_and_batches_merge() {
     assert_eq!(store.blocks(Sequence::Log).unwrap().len(), 4, "what comes after a seal is a block of its own");
     let read: Vec<_> = store.read(Sequence::Log, 4).unwrap().map(|record| record.unwrap().bytes().to_vec()).collect();
     assert_eq!(read, [b"short".as_slice(), b"one", b"two"]);
+}
+
+#[test]
+fn a_packed_record_is_the_record_that_its_parts_are() {
+    let store = memory();
+    let mut state = 1_u64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let noise: Vec<u8> = (0..200_000).map(|_| noise()).collect();
+    let records: [&[&[u8]]; 6] = [
+        &[],
+        &[b"short ", b"", b"one"],
+        &[b"head", &[7; 100_000], b"tail"],
+        &[&noise],
+        &[b"last"],
+        &[&[1; 70_000], b"!"],
+    ];
+    let mut batch = Batch::default();
+    for (position, parts) in (0..).zip(records) {
+        let packed = Packed::of(parts);
+        assert_eq!(packed.raw_bytes(), parts.concat().len() + 4);
+        batch.append_packed(Sequence::Log, position, position as i64 + 7, packed);
+    }
+    batch.append_packed(Sequence::Log, 9, 0, Packed::of(&[b"beyond the next"]));
+    assert!(matches!(store.write(&batch), Err(StoreError::Batch(BatchError::OutOfOrder { expected: 6, came: 9, .. }))));
+
+    let mut batch = Batch::default();
+    let positions = (0..).zip(records);
+    positions.for_each(|(at, parts)| batch.append_packed(Sequence::Log, at, at as i64 + 7, Packed::of(parts)));
+    store.write(&batch).unwrap();
+    let read = store.read(Sequence::Log, 0).unwrap().map(|record| record.unwrap().bytes().to_vec());
+    assert!(read.eq(records.iter().map(|parts| parts.concat())));
+    let blocks = store.blocks(Sequence::Log).unwrap();
+    assert_eq!(
+        blocks.iter().map(|block| (block.first, block.count, block.time_us)).collect::<Vec<_>>(),
+        [(0, 2, 8), (2, 1, 9), (3, 1, 10), (4, 1, 11), (5, 1, 12)],
+        "a long one is a block of its own"
+    );
+    assert!(blocks[1].stored_bytes < 1000 && blocks[2].stored_bytes == blocks[2].raw_bytes);
 }
 
 #[test]

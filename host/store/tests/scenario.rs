@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stillhouse_store::{Batch, Map, Sequence, Store};
+use stillhouse_store::{Batch, Map, Packed, Sequence, Store};
 
 /// What a store holds, and the batch that led there.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +91,13 @@ impl State {
         for step in &self.steps {
             match step {
                 Step::Append(sequence, position, record) => {
-                    batch.append(*sequence, *position, *position as i64, record);
+                    let time_us = *position as i64;
+                    if position % 3 == 0 {
+                        let (begin, rest) = record.split_at(record.len() / 2);
+                        batch.append_packed(*sequence, *position, time_us, Packed::of(&[begin, rest]));
+                    } else {
+                        batch.append(*sequence, *position, time_us, record);
+                    }
                 }
                 Step::Put(map, key, value) => batch.put(*map, key, value.clone()),
                 Step::Delete(map, key) => batch.delete(*map, key),

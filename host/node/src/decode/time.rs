@@ -71,11 +71,17 @@ fn custom(format: &str, zone: &TimeZone, year: Option<i16>, text: &str) -> Resul
             .map_err(|error| refused(&error))?;
     }
     if parts.offset().is_some() {
-        return parts.to_timestamp().map(Timestamp::as_microsecond).map_err(|error| refused(&error));
+        return parts.to_timestamp().map(floor_us).map_err(|error| refused(&error));
     }
     let civil = parts.to_datetime().map_err(|error| refused(&error))?;
     let time = zone.to_timestamp(civil).map_err(|error| refused(&error))?;
-    Ok(time.as_microsecond())
+    Ok(floor_us(time))
+}
+
+/// Microseconds since 1970; a finer fraction is cut, so that a later time is never an earlier number, before 1970
+/// neither.
+fn floor_us(time: Timestamp) -> i64 {
+    time.as_nanosecond().div_euclid(1000) as i64
 }
 
 /// `seconds[.fraction]` (or another unit) to microseconds, without a loss.
@@ -101,7 +107,7 @@ fn decimal(text: &str, factor: i64) -> Option<i64> {
 /// RFC 3339 in microseconds since 1970; a finer fraction is cut. The common form is read directly,
 /// since every signal has one; anything else is left to jiff.
 pub fn rfc3339(text: &str) -> Option<i64> {
-    fast(text.as_bytes()).or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond))
+    fast(text.as_bytes()).or_else(|| text.parse::<Timestamp>().ok().map(floor_us))
 }
 
 fn fast(text: &[u8]) -> Option<i64> {
