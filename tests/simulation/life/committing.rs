@@ -42,11 +42,11 @@ impl<'w> Life<'w> {
         let durable = running.host.durable.as_mut().expect("it keeps");
         let handed = durable.at();
         let (operations, busy_us) = (self.disk.operations(), self.disk.busy_us());
-        let flushed = durable.committer().flush();
+        let flushed = self.flush(running);
         self.pass((self.disk.busy_us() - busy_us) as i64);
         if let Err(error) = flushed {
             if self.disk.is_cut() {
-                return Err(error.into());
+                return Err(error);
             }
             self.tally.failed_writes += 1;
             if self.chance.percent(50) {
@@ -66,6 +66,20 @@ impl<'w> Life<'w> {
         let mut out = Out { life: self };
         let durable = running.host.durable.as_mut().expect("it keeps");
         durable.let_out(&mut out)
+    }
+
+    /// Commits what was handed over. What a commit brings is seen before the next one, which may remove it.
+    fn flush(&mut self, running: &Running<'_>) -> Result<()> {
+        let durable = running.host.durable.as_ref().expect("it keeps");
+        let (store, committer) = (Arc::clone(durable.store()), durable.committer());
+        loop {
+            let before = committer.committed();
+            let committed = committer.try_commit().map_err(anyhow::Error::msg)?;
+            if committed == before {
+                return Ok(());
+            }
+            self.absorb(&store)?;
+        }
     }
 
     /// All that was handed over so far is committed.
@@ -93,7 +107,7 @@ impl<'w> Life<'w> {
             let durable = running.host.durable.as_mut().expect("it keeps");
             durable.commit()?;
             let handed = durable.at();
-            let finished = durable.committer().flush().map_err(anyhow::Error::from);
+            let finished = self.flush(running);
             let finished = finished.and_then(|()| self.committed(running, handed)).and_then(|()| {
                 let durable = running.host.durable.as_mut().expect("it keeps");
                 durable.finish(&mut Out { life: self })
