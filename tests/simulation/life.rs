@@ -1,7 +1,6 @@
 //! The life of a host from one seed: signals come, the power is cut, and it goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -18,6 +17,11 @@ use super::tally::Tally;
 use super::world::{Arrival, World};
 use crate::chance::Chance;
 
+mod committing;
+
+/// A life that takes more steps than this goes round in a circle.
+const STEPS_MAX: u32 = 20_000;
+
 /// Posted signals have an input of their own.
 pub const POSTED: &str = "posted";
 
@@ -29,6 +33,10 @@ pub struct Life<'w> {
     out: FaultDisk,
     is_file: bool,
     policy: Policy,
+    /// How often a checkpoint is made though none is due: some lives have more of them than hold every entity.
+    keep_percent: u64,
+    /// How many operations of the disk the last commit took.
+    commit_operations: u64,
     now_us: Arc<AtomicI64>,
     /// Which configuration the next start has.
     config: usize,
@@ -47,12 +55,19 @@ pub struct Life<'w> {
     streamed: u64,
     /// What it is given next.
     streaming: u64,
-    /// The hash of the state at each checkpoint, by its position of the log.
-    pub hashes: BTreeMap<u64, u128>,
+    /// All checkpoints that were made, by their positions of the log.
+    pub made: BTreeMap<u64, Made>,
     pub sinks: Vec<Sink>,
     /// From now on nothing goes wrong any more.
     is_well: bool,
     pub tally: Tally,
+}
+
+/// What is known of a checkpoint from outside.
+pub struct Made {
+    /// Of the state.
+    pub hash: u128,
+    pub watermark_us: i64,
 }
 
 /// The host is gone.
@@ -64,6 +79,8 @@ struct Running<'w> {
     framers: Vec<(Framer, usize)>,
     /// Posts by the position of the log behind them.
     posted: Vec<(u64, usize)>,
+    /// From where on the log is needed by what stands open, once what was noted is committed.
+    needed: Option<u64>,
 }
 
 impl<'w> Life<'w> {
@@ -81,6 +98,8 @@ impl<'w> Life<'w> {
             out: FaultDisk::new(world.seed ^ 1),
             is_file: chance.percent(60),
             policy,
+            keep_percent: chance.pick(&[2, 2, 2, 50]),
+            commit_operations: 10,
             now_us: Arc::new(AtomicI64::new(1_700_000_000_000_000)),
             config: 0,
             arrived: 0,
@@ -91,7 +110,7 @@ impl<'w> Life<'w> {
             events: Vec::new(),
             streamed: 0,
             streaming: 0,
-            hashes: BTreeMap::new(),
+            made: BTreeMap::new(),
             sinks,
             is_well: false,
             tally: Tally::default(),
@@ -146,7 +165,8 @@ impl<'w> Life<'w> {
             Gone
         })?);
         let mut running = self.start(&store)?;
-        loop {
+        for steps in 0.. {
+            assert!(steps < STEPS_MAX, "it never has read everything");
             let is_read = self.arrived == self.world.arrivals.len()
                 && running.framers.iter().zip(&self.files).all(|((_, at), file)| *at == file.len())
                 && self.posts.iter().all(|(_, acknowledged)| *acknowledged);
@@ -284,7 +304,7 @@ impl<'w> Life<'w> {
         let mut host = restored(self.world, kept, &recorded, was, division)?;
         assert_eq!(
             Some(&host.pipeline.state_hash(&mut Vec::new())),
-            self.hashes.get(&from),
+            self.made.get(&from).map(|made| &made.hash),
             "the state at position {from} of the log is another one after a restart"
         );
         host.durable = Some(durable);
@@ -301,7 +321,7 @@ impl<'w> Life<'w> {
         }
         // The configuration of then keeps its state, from which the new one goes on.
         if let Some(hash) = host.checkpoint()? {
-            self.hashes.insert(host.at().0, hash);
+            self.made.insert(host.at().0, Made { hash, watermark_us: host.pipeline.watermark_us() });
         }
         let mut durable = host.durable.take().expect("it keeps");
         durable.commit()?;
@@ -324,7 +344,6 @@ impl<'w> Life<'w> {
             4..8 => self.read(running)?,
             8 => self.commit(running)?,
             9 if !self.is_well => self.disturb(),
-            10 if self.chance.percent(30) => self.keep(running)?,
             _ => {
                 if running.host.pipeline.is_waiting() {
                     running.host.round(Vec::new())?;
@@ -334,7 +353,8 @@ impl<'w> Life<'w> {
         if self.chance.percent(30) {
             self.pump(running);
         }
-        if running.host.durable.as_ref().is_some_and(Durable::is_due) {
+        let is_due = running.host.durable.as_ref().is_some_and(Durable::is_due);
+        if is_due || self.chance.percent(self.keep_percent) {
             self.keep(running)?;
         }
         Ok(())
@@ -349,8 +369,11 @@ impl<'w> Life<'w> {
             }
             1 => self.disk.set_room_bytes(u64::MAX),
             2 => {
-                let from = self.disk.operations() + self.chance.below(10) as u64;
-                self.disk.fail(from..from + self.chance.below(6) as u64, std::io::ErrorKind::Other);
+                // What the last operation of a commit does not say to be written may be there all the same.
+                let last = self.commit_operations.saturating_sub(1);
+                let after = if self.chance.percent(50) { last } else { self.chance.below(10) as u64 };
+                let from = self.disk.operations() + after;
+                self.disk.fail(from..from + self.chance.pick(&[1, 1, 2, 5]), std::io::ErrorKind::Other);
             }
             _ => self.disk.set_cost_us(self.chance.pick(&[0, 10]), self.chance.pick(&[0, 1000, 100_000])),
         }
@@ -434,166 +457,14 @@ impl<'w> Life<'w> {
         }
         running.host.round(chunks)
     }
-
-    /// A checkpoint is made.
-    fn keep(&mut self, running: &mut Running<'_>) -> Result<()> {
-        if let Some(hash) = running.host.checkpoint()? {
-            let (log, events) = running.at();
-            self.world.tell(|| format!("keeps its state at {log}, {events} events"));
-            self.hashes.insert(log, hash);
-            self.tally.checkpoints += 1;
-        }
-        Ok(())
-    }
-
-    /// What was noted is committed, if the disk lets it, and let out.
-    fn commit(&mut self, running: &mut Running<'_>) -> Result<()> {
-        let durable = running.host.durable.as_mut().expect("it keeps");
-        durable.commit()?;
-        // A run does not wait for the disk: what is not committed must not be told. After a commit that failed in
-        // part the simulation does not know what is.
-        if durable.store().next(Sequence::Events) == self.events.len() as u64 {
-            durable.let_out(&mut Out { life: self })?;
-        }
-        let durable = running.host.durable.as_mut().expect("it keeps");
-        let handed = durable.at();
-        let busy_us = self.disk.busy_us();
-        let flushed = durable.committer().flush();
-        self.pass((self.disk.busy_us() - busy_us) as i64);
-        if let Err(error) = flushed {
-            if self.disk.is_cut() {
-                return Err(error.into());
-            }
-            self.tally.failed_writes += 1;
-            if self.chance.percent(50) {
-                self.disk.set_room_bytes(u64::MAX);
-            }
-            return Ok(());
-        }
-        self.tally.commits += 1;
-        self.committed(running, handed)?;
-        let mut out = Out { life: self };
-        let durable = running.host.durable.as_mut().expect("it keeps");
-        durable.let_out(&mut out)
-    }
-
-    /// All that was handed over so far is committed.
-    fn committed(&mut self, running: &mut Running<'_>, handed: (u64, u64)) -> Result<()> {
-        let durable = running.host.durable.as_ref().expect("it keeps");
-        let store = Arc::clone(durable.store());
-        self.absorb(&store)?;
-        assert_eq!((self.log.len() as u64, self.events.len() as u64), handed, "what is committed is there");
-        for (_, number) in running.posted.extract_if(.., |(log, _)| *log <= handed.0) {
-            self.posts[number].1 = true;
-        }
-        let ticket = durable.committer().committed();
-        self.sinks.iter_mut().for_each(|sink| sink.committed(ticket));
-        Ok(())
-    }
-
-    /// As a host that is stopped does.
-    fn finish(&mut self, running: &mut Running<'_>) -> Result<()> {
-        for _ in 0..100 {
-            let durable = running.host.durable.as_mut().expect("it keeps");
-            durable.commit()?;
-            let handed = durable.at();
-            let finished = durable.committer().flush().map_err(anyhow::Error::from);
-            let finished = finished.and_then(|()| self.committed(running, handed)).and_then(|()| {
-                let durable = running.host.durable.as_mut().expect("it keeps");
-                durable.finish(&mut Out { life: self })
-            });
-            match finished {
-                Ok(()) => return self.committed(running, handed),
-                Err(error) if self.disk.is_cut() => return Err(error),
-                Err(_) => {
-                    self.tally.failed_writes += 1;
-                    self.disk.set_room_bytes(u64::MAX);
-                }
-            }
-        }
-        panic!("it cannot be stopped");
-    }
-
-    fn end(&mut self, running: &mut Running<'_>) -> Result<()> {
-        if self.world.ended && !self.is_over() {
-            running.host.end()?;
-        }
-        self.keep(running)?;
-        self.finish(running)
-    }
-
-    /// Lets sinks do what is due.
-    fn pump(&mut self, running: &Running<'_>) -> Option<i64> {
-        let durable = running.host.durable.as_ref().expect("it keeps");
-        let (store, committer, now_us) = (durable.store(), durable.committer(), self.now_us());
-        let Self { sinks, events, is_well, chance, tally, .. } = self;
-        let pump = |sink: &mut Sink| sink.pump(store, &committer, events, now_us, *is_well, chance, tally);
-        sinks.iter_mut().filter_map(pump).min()
-    }
-
-    /// Waits until every sink has everything.
-    fn deliver(&mut self, running: &mut Running<'_>) -> Result<(), Gone> {
-        self.is_well = true;
-        for _ in 0..100_000 {
-            let wakes_us = self.pump(running);
-            let committed = self.commit(running);
-            self.survive(running, committed)?;
-            if self.sinks.iter().all(|sink| sink.is_done(self.events.len())) {
-                let finished = self.finish(running);
-                return self.survive(running, finished);
-            }
-            self.pass(wakes_us.map_or(1, |wakes_us| (wakes_us - self.now_us()).max(1)));
-        }
-        panic!("the sinks never have everything");
-    }
-
-    /// What the output holds in the end is what left.
-    pub fn check_output(&self) {
-        if self.is_file {
-            let (is, should) = (self.out.bytes(), self.events.concat());
-            assert!(is == should, "the output has {} bytes, expected {}", is.len(), should.len());
-        } else {
-            assert_eq!(self.streamed, self.events.len() as u64, "events that were written");
-        }
-    }
 }
 
 impl<'w> Running<'w> {
     fn new(host: Host<'w>) -> Self {
-        Self { host, framers: Vec::new(), posted: Vec::new() }
+        Self { host, framers: Vec::new(), posted: Vec::new(), needed: None }
     }
 
     fn at(&self) -> (u64, u64) {
         self.host.at()
-    }
-}
-
-/// The output of a host.
-struct Out<'l, 'w> {
-    life: &'l mut Life<'w>,
-}
-
-impl Write for Out<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let life = &mut *self.life;
-        if life.is_file {
-            let at = life.out.len()?;
-            life.out.set_len(at + bytes.len() as u64)?;
-            life.out.write(at, bytes)?;
-            let committed: usize = life.events.iter().map(Vec::len).sum();
-            assert!(at as usize + bytes.len() <= committed, "it tells what is not committed");
-            return Ok(bytes.len());
-        }
-        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let committed = life.events.get(life.streaming as usize);
-            assert_eq!(committed.map(Vec::as_slice), Some(line), "it tells what is committed, in order");
-            life.streaming += 1;
-            life.streamed = life.streamed.max(life.streaming);
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -163,6 +163,7 @@ impl Sink {
         while self.burying.is_none() && self.dead.is_empty() {
             match self.delivery.next(now_us) {
                 Next::Send { position, attempt } => {
+                    self.check_turn(position, history);
                     let slow = chance.percent(10);
                     self.later(now_us, if slow { 30_000 } else { 500 }, chance, Comes::Request { position, attempt });
                 }
@@ -172,6 +173,15 @@ impl Sink {
             }
         }
         None
+    }
+
+    /// None is sent before all earlier ones of its key are settled.
+    fn check_turn(&self, position: u64, history: &[Vec<u8>]) {
+        let cursor = self.delivery.cursor();
+        let key = key_of(&history[position as usize]);
+        let is_open = |at: &u64| !cursor.is_settled(*at) && key_of(&history[*at as usize]) == key;
+        let earlier = (cursor.next()..position).find(is_open);
+        assert_eq!(earlier, None, "{}: {position} is sent, and an earlier one of its key is not settled", self.name);
     }
 
     fn hand_over(

@@ -106,7 +106,7 @@ impl Kept {
         Ok(all)
     }
 
-    /// The state of the core, the newest first, until it is whole.
+    /// The state of the core, the newest first, until it is whole: [`BUCKETS`] are, however many there are.
     pub fn core(&self, store: &Store) -> impl Iterator<Item = Result<Checkpoint>> {
         let mut next = Some(self.number);
         std::iter::from_fn(move || {
@@ -130,6 +130,7 @@ impl Kept {
                 read => Some(read),
             }
         })
+        .take(usize::from(BUCKETS))
     }
 }
 
@@ -256,9 +257,8 @@ fn forget(store: &Store, number: u64, batch: &mut Batch) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_state_of_another_format_is_refused_in_words() {
-        let state = State {
+    fn state() -> State {
+        State {
             config: "c".into(),
             log: 1,
             events: 2,
@@ -267,7 +267,27 @@ mod tests {
             paths: Vec::new(),
             pipeline: pipeline::Saved::default(),
             rollouts: rollouts::Saved::default(),
+        }
+    }
+
+    #[test]
+    fn of_many_checkpoints_the_last_that_hold_everything_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let mut batch = Batch::default();
+        (0..40).for_each(|number| batch.put(Map::Checkpoints, &key(number, Part::Head, 0), vec![number as u8]));
+        store.write(&batch).unwrap();
+        let read = |number| {
+            let kept = Kept { number, state: state() };
+            kept.core(&store).map(|checkpoint| checkpoint.unwrap().head[0]).collect::<Vec<_>>()
         };
+        assert_eq!(read(39), (24..40).rev().collect::<Vec<_>>());
+        assert_eq!(read(3), [3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn a_state_of_another_format_is_refused_in_words() {
+        let state = state();
         let mut bytes = state.write().expect("plain data");
         assert_eq!(State::read(&bytes).expect("it is of this format").log, 1);
         bytes[0] += 1;
