@@ -367,7 +367,7 @@ impl Durable {
             Some(known) => known?,
             None => bail!("the event at position {position} is not in the store any more"),
         };
-        let known = Entry::decode(&known.1)?;
+        let known = Entry::decode(known.bytes())?;
         if known.line != line {
             self.differing += 1;
             tracing::error!(

@@ -65,8 +65,8 @@ pub struct Explained {
 /// If the store cannot be read.
 pub fn event_of(recorded: &Recorded, id: &str) -> Result<Option<(u64, Value)>> {
     for record in recorded.events(0) {
-        let (_, bytes) = record?;
-        let left = Left::decode(&bytes)?;
+        let record = record?;
+        let left = Left::decode(record.bytes())?;
         // Most are not even parsed.
         if memchr::memmem::find(left.line, id.as_bytes()).is_some() {
             let event: Value = serde_json::from_slice(left.line)?;

@@ -239,15 +239,15 @@ impl Write for Verify {
                 self.beyond += 1;
                 continue;
             };
-            let (position, record) = record.map_err(std::io::Error::other)?;
-            let known = Entry::decode(&record).map_err(std::io::Error::other)?;
+            let record = record.map_err(std::io::Error::other)?;
+            let known = Entry::decode(record.bytes()).map_err(std::io::Error::other)?;
             if known.line == line {
                 self.same += 1;
                 continue;
             }
             self.differing += 1;
             let text = |line: &[u8]| String::from_utf8_lossy(line).trim_end().to_owned();
-            self.first.get_or_insert_with(|| (position, text(known.line), text(line)));
+            self.first.get_or_insert_with(|| (record.position, text(known.line), text(line)));
         }
         Ok(lines.len())
     }

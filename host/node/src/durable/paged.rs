@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use stillhouse_store::{Sequence, Store, StoreError};
+use stillhouse_store::{Record, Sequence, Store, StoreError};
 
 /// A page has at most so many records.
 const PAGE_RECORDS: usize = 256;
@@ -16,7 +16,7 @@ pub struct Paged {
     store: Arc<Store>,
     sequence: Sequence,
     next: u64,
-    page: VecDeque<(u64, Vec<u8>)>,
+    page: VecDeque<Record>,
 }
 
 impl Paged {
@@ -31,7 +31,7 @@ impl Paged {
             let record = record?;
             bytes += record.bytes().len();
             self.next = record.position + 1;
-            self.page.push_back((record.position, record.bytes().to_vec()));
+            self.page.push_back(record);
             if self.page.len() >= PAGE_RECORDS || bytes >= PAGE_BYTES {
                 break;
             }
@@ -41,8 +41,7 @@ impl Paged {
 }
 
 impl Iterator for Paged {
-    /// Position and bytes.
-    type Item = Result<(u64, Vec<u8>), StoreError>;
+    type Item = Result<Record, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.page.is_empty()

@@ -145,8 +145,8 @@ impl Iterator for Log {
     fn next(&mut self) -> Option<Self::Item> {
         let record = self.records.next()?;
         let given = record.map_err(anyhow::Error::from).and_then(|record| {
-            let (position, bytes) = record;
-            Ok((position, Given::decode(&bytes).with_context(|| format!("position {position}"))?))
+            let position = record.position;
+            Ok((position, Given::decode(record.bytes()).with_context(|| format!("position {position}"))?))
         });
         Some(given.with_context(|| format!("{}: the log cannot be read further", self.path)))
     }

@@ -96,11 +96,12 @@ struct Rule<'a> {
 /// Writes the rows of a range. `told`: how far it is.
 pub fn export(recorded: &Recorded, range: Range, rows: &mut Rows, told: &mut dyn FnMut(u64, u64)) -> Result<()> {
     for record in recorded.events(range.from) {
-        let (position, record) = record?;
+        let record = record?;
+        let position = record.position;
         if position >= range.to {
             break;
         }
-        let entry = Entry::decode(&record).with_context(|| format!("the event at position {position}"))?;
+        let entry = Entry::decode(record.bytes()).with_context(|| format!("the event at position {position}"))?;
         row(position, entry, rows).with_context(|| format!("the event at position {position} is not understood"))?;
         told(position + 1, rows.count());
     }
