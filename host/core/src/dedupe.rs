@@ -1,23 +1,19 @@
 //! Deduplication by fingerprint within a window that an equal signal extends.
 
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
+use crate::last_seen::LastSeen;
 use crate::plan::{Against, DedupePlan};
 
 /// How many fingerprints one record key may have in its window. At the bound the oldest is
 /// forgotten, so that an equal signal is let through rather than lost.
 pub const FINGERPRINTS_MAX: usize = 1024;
 
-type Prints = HashMap<u64, i64, std::hash::BuildHasherDefault<xxhash_rust::xxh3::Xxh3Default>>;
-
 /// The fingerprints of one entity and when each was seen last.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     last: Option<(u64, i64)>,
-    // Looked up and pruned only: nothing depends on its order.
-    #[serde(with = "sorted")]
-    any: Option<Box<Prints>>,
+    any: Option<Box<LastSeen>>,
 }
 
 impl Seen {
@@ -31,38 +27,15 @@ impl Seen {
             }
             Against::Any => {
                 let any = self.any.get_or_insert_default();
-                if any.len() >= FINGERPRINTS_MAX && !any.contains_key(&fingerprint) {
-                    any.retain(|_, &mut seen_us| recent(seen_us));
-                    if any.len() >= FINGERPRINTS_MAX
-                        && let Some(oldest) = any.iter().map(|(&print, &seen_us)| (seen_us, print)).min()
-                    {
-                        any.remove(&oldest.1);
+                if any.len() >= FINGERPRINTS_MAX && any.get(fingerprint).is_none() {
+                    any.retain(recent);
+                    if any.len() >= FINGERPRINTS_MAX {
+                        any.forget_oldest();
                     }
                 }
-                any.insert(fingerprint, time_us).is_some_and(recent)
+                any.see(fingerprint, time_us).is_some_and(recent)
             }
         }
-    }
-}
-
-/// In order, so that equal states are equal bytes.
-mod sorted {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Prints;
-
-    pub fn serialize<S: Serializer>(prints: &Option<Box<Prints>>, serializer: S) -> Result<S::Ok, S::Error> {
-        let sorted = prints.as_ref().map(|prints| {
-            let mut pairs: Vec<(u64, i64)> = prints.iter().map(|(&print, &seen_us)| (print, seen_us)).collect();
-            pairs.sort_unstable();
-            pairs
-        });
-        sorted.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Prints>>, D::Error> {
-        let pairs = Option::<Vec<(u64, i64)>>::deserialize(deserializer)?;
-        Ok(pairs.map(|pairs| Box::new(pairs.into_iter().collect())))
     }
 }
 

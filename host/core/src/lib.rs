@@ -20,6 +20,7 @@ pub mod event;
 pub mod evidence;
 pub mod flapping;
 pub mod gate;
+mod last_seen;
 pub mod leap;
 pub mod ledger;
 pub mod level;

@@ -4,11 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut};
 
-use hashbrown::{HashMap, hash_map::Entry};
 use serde::{Deserialize, Serialize};
 
 use crate::block::{NO_TIME, Row};
 use crate::columns::outcome;
+use crate::last_seen::LastSeen;
 use crate::leap::Leaps;
 use crate::plan::OrderPlan;
 
@@ -57,14 +57,25 @@ pub struct Bounds {
     pub not_taken_back: u64,
 }
 
+/// What is counted stays below this, so that no count overflows.
+const COUNT_END: u64 = 1 << 63;
+
 impl Bounds {
-    /// Whether so much can have been counted: no count is so high that it could overflow.
+    /// Whether so much can have been counted.
     fn can_be(self) -> bool {
-        let Self { forced, ids_forgotten, untracked, memos_forgotten, changes_forgotten, .. } = self;
-        let Self { uncorrected, reconciled_later, partial_snapshots, not_taken_back, .. } = self;
-        let of_order = [forced, ids_forgotten, uncorrected, reconciled_later, partial_snapshots];
-        let of_gate = [untracked, memos_forgotten, changes_forgotten, not_taken_back];
-        of_order.iter().chain(&of_gate).all(|&count| count < 1 << 63)
+        let Self {
+            forced,
+            ids_forgotten,
+            untracked,
+            memos_forgotten,
+            changes_forgotten,
+            uncorrected,
+            reconciled_later,
+            partial_snapshots,
+            not_taken_back,
+        } = self;
+        let forgotten = [ids_forgotten, untracked, memos_forgotten, changes_forgotten, uncorrected, not_taken_back];
+        forgotten.into_iter().chain([forced, reconciled_later, partial_snapshots]).all(|count| count < COUNT_END)
     }
 }
 
@@ -140,18 +151,13 @@ impl Sequencer {
     /// What it knows, to be checkpointed.
     pub(crate) fn save(&mut self) -> Saved {
         self.waiting.store_last();
-        let half = |half: &HashMap<u64, i64, Hasher>| {
-            let mut ids: Vec<(u64, i64)> = half.iter().map(|(&id, &time_us)| (id, time_us)).collect();
-            ids.sort_unstable();
-            ids
-        };
         Saved {
             sources: self.sources.clone(),
             watermark_us: self.watermark_us,
             newest_us: self.newest_us,
             snapshot_us: self.snapshot_us,
             tick_us: self.tick_us,
-            ids: self.ids.halves.each_ref().map(half),
+            ids: self.ids.halves.each_ref().map(LastSeen::sorted),
             ids_newest_us: self.ids.newest_us,
             ids_began_us: self.ids.began_us,
             waiting_width_us: self.waiting.width_us,
@@ -170,11 +176,8 @@ impl Sequencer {
         sequencer.newest_us = saved.newest_us;
         sequencer.snapshot_us = saved.snapshot_us;
         sequencer.tick_us = saved.tick_us;
-        sequencer.ids = Ids {
-            halves: saved.ids.map(|half| half.into_iter().collect()),
-            newest_us: saved.ids_newest_us,
-            began_us: saved.ids_began_us,
-        };
+        sequencer.ids =
+            Ids { halves: saved.ids.map(LastSeen::from), newest_us: saved.ids_newest_us, began_us: saved.ids_began_us };
         // Another plan may count in other buckets; a signal is counted where its bucket began.
         let width_us = sequencer.waiting.width_us;
         for (bucket, count) in saved.waiting {
@@ -182,7 +185,7 @@ impl Sequencer {
                 true => bucket,
                 false => bucket.saturating_mul(saved.waiting_width_us).div_euclid(width_us),
             };
-            sequencer.waiting.total = sequencer.waiting.total.checked_add(count).filter(|&total| total < 1 << 63)?;
+            sequencer.waiting.total = sequencer.waiting.total.checked_add(count).filter(|&total| total < COUNT_END)?;
             *sequencer.waiting.buckets.entry(bucket).or_default() += count;
         }
         sequencer.bounds = saved.bounds;
@@ -391,8 +394,7 @@ impl Sequencer {
 /// end of their window. Kept in two halves; the older one is forgotten as a whole.
 #[derive(Debug)]
 struct Ids {
-    // Looked up only: nothing depends on its order.
-    halves: [HashMap<u64, i64, Hasher>; 2],
+    halves: [LastSeen; 2],
     /// The newest time in each half.
     newest_us: [i64; 2],
     /// The watermark when the newer half was begun.
@@ -405,42 +407,18 @@ impl Default for Ids {
     }
 }
 
-type Hasher = std::hash::BuildHasherDefault<Already>;
-
-/// The keys are hashes already.
-#[derive(Default)]
-struct Already(u64);
-
-impl std::hash::Hasher for Already {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64(bytes);
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 impl Ids {
     fn is_duplicate(&mut self, plan: &OrderPlan, row: &Row, watermark_us: i64, bounds: &mut Bounds) -> bool {
         self.turn(plan, watermark_us, bounds);
         let window_us = plan.id_window_us;
-        let near = |&seen_us: &i64| {
+        let near = |seen_us: i64| {
             row.time_us.abs_diff(seen_us) <= window_us as u64 && seen_us.saturating_add(window_us) >= watermark_us
         };
         self.newest_us[0] = self.newest_us[0].max(row.time_us);
-        match self.halves[0].entry(row.id_hash) {
-            Entry::Occupied(mut last) => {
-                let again = near(last.get());
-                last.insert(row.time_us);
-                again
-            }
-            Entry::Vacant(place) => {
-                place.insert(row.time_us);
-                self.halves[1].get(&row.id_hash).is_some_and(near)
-            }
+        let [newer, older] = &mut self.halves;
+        match newer.see(row.id_hash, row.time_us) {
+            Some(seen_us) => near(seen_us),
+            None => older.get(row.id_hash).is_some_and(near),
         }
     }
 

@@ -78,13 +78,13 @@ fn custom(format: &str, zone: &TimeZone, year: Option<i16>, text: &str) -> Resul
     Ok(floor_us(time))
 }
 
-/// Microseconds since 1970; a finer fraction is cut, so that a later time is never an earlier number, before 1970
-/// neither.
+/// Microseconds since 1970. A finer fraction is cut downwards before 1970 too, so that a later time is never a lower
+/// number.
 fn floor_us(time: Timestamp) -> i64 {
     time.as_nanosecond().div_euclid(1000) as i64
 }
 
-/// `seconds[.fraction]` (or another unit) to microseconds, without a loss.
+/// `seconds[.fraction]` (or another unit) to microseconds. A finer fraction is cut, downwards as in [`floor_us`].
 fn decimal(text: &str, factor: i64) -> Option<i64> {
     let text = text.trim();
     let (sign, digits) = match text.strip_prefix('-') {
@@ -96,12 +96,13 @@ fn decimal(text: &str, factor: i64) -> Option<i64> {
         return None;
     }
     let mut time_us = whole.parse::<i64>().ok()?.checked_mul(factor)?;
-    let mut unit = factor;
+    let (mut unit, mut is_cut) = (factor, false);
     for digit in fraction.bytes() {
         unit /= 10;
         time_us = time_us.checked_add(i64::from(digit - b'0') * unit)?;
+        is_cut |= unit == 0 && digit != b'0';
     }
-    Some(sign * time_us)
+    Some(sign * time_us - i64::from(sign < 0 && is_cut))
 }
 
 /// RFC 3339 in microseconds since 1970; a finer fraction is cut. The common form is read directly,
@@ -190,10 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_finer_than_a_microsecond_is_cut_downwards() {
+        // The second is not of the common form.
+        assert_eq!(rfc3339("1969-12-31T23:59:59.9999985Z"), Some(-2));
+        assert_eq!(rfc3339("1969-12-31T23:59:59,9999985Z"), Some(-2));
+        assert_eq!(decimal("-0.0000015", 1_000_000), Some(-2));
+        assert_eq!(decimal("0.0000015", 1_000_000), Some(1));
+        let custom = |format, text| custom(format, &TimeZone::UTC, None, text);
+        assert_eq!(custom("%Y-%m-%d %H:%M:%S%.f", "1969-12-31 23:59:59.9999985"), Ok(-2));
+        assert_eq!(custom("%Y-%m-%d %H:%M:%S%.f %z", "1969-12-31 23:59:59.9999985 +0000"), Ok(-2));
+    }
+
+    #[test]
     fn unix_times_lose_nothing() {
         assert_eq!(decimal("1117838570", 1_000_000), Some(1_117_838_570_000_000));
         assert_eq!(decimal("1.000001", 1_000_000), Some(1_000_001));
         assert_eq!(decimal("-0.5", 1_000_000), Some(-500_000));
+        assert_eq!(decimal("-0.0000010", 1_000_000), Some(-1));
         assert_eq!(decimal("12.5", 1_000), Some(12_500));
         for text in ["", "x", "1e3", ".5", "99999999999999999999"] {
             assert_eq!(decimal(text, 1_000_000), None, "{text}");

@@ -107,8 +107,8 @@ pub const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         file: "host/core/src/sequencer.rs",
-        old: "half.into_iter().collect()",
-        new: "half.into_iter().skip(1).collect()",
+        old: "saved.ids.map(LastSeen::from)",
+        new: "saved.ids.map(|half| LastSeen::from(half.into_iter().skip(1).collect::<Vec<_>>()))",
         breaks: "an id is forgotten at a restart",
     },
     Mutant {
