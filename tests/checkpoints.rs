@@ -96,6 +96,28 @@ fn differs(whole: (&str, &Ledger), other: &(String, Ledger)) -> Option<String> {
 }
 
 #[test]
+fn what_is_damaged_is_refused() {
+    for_seeds("what_is_damaged_is_refused", |chance| {
+        let plan = Arc::new(any_plan(chance));
+        let mut core = Core::new(Arc::clone(&plan), 1);
+        core.step(any_stream(chance, &plan).entries(3), &mut NoJudge, &mut Vec::new());
+        let whole = core.save(Slice::All);
+        let restore = |checkpoint| Core::restore(Arc::clone(&plan), 2, [checkpoint], &mut |_| None);
+        let mut damaged = whole.clone();
+        let part = damaged.parts.first_mut().filter(|_| chance.percent(50));
+        let bytes = part.unwrap_or(&mut damaged.head);
+        let at = chance.below(bytes.len());
+        bytes[at] ^= 1 << chance.below(8);
+        let short = Checkpoint { parts: Vec::new(), ..whole.clone() };
+        for damaged in [damaged, short].into_iter().filter(|damaged| *damaged != whole) {
+            let said = restore(damaged).err().expect("it is damaged").to_string();
+            assert!(said.contains("its digest is "), "another reason: {said}");
+        }
+        assert!(restore(whole).is_ok(), "a whole one is refused");
+    });
+}
+
+#[test]
 fn a_restart_does_not_show() {
     for_seeds("a_restart_does_not_show", |chance| {
         let mut plan = any_plan(chance);

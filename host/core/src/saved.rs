@@ -55,10 +55,40 @@ impl Slice {
 /// The state of the core at one place of the log, together with the checkpoints before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// All that is not of one entity.
+    /// A digest of all the rest, and all that is not of one entity.
     pub head: Vec<u8>,
     /// Entities.
     pub parts: Vec<Vec<u8>>,
+}
+
+impl Checkpoint {
+    /// A checkpoint that says of itself that it is whole. What is counted in a state is believed where it is used,
+    /// so a state is taken over as it was written, or not at all.
+    pub fn sealed(head: &[u8], parts: Vec<Vec<u8>>) -> Self {
+        let digest = digest(head, &parts).to_le_bytes();
+        Self { head: [digest.as_slice(), head].concat(), parts }
+    }
+
+    /// The head without its digest, which is compared.
+    fn open(&self) -> Result<&[u8], Unreadable> {
+        let Some((known, head)) = self.head.split_first_chunk() else {
+            return Err(Unreadable::Bytes(format!("its head has {} bytes", self.head.len())));
+        };
+        let (known, digest) = (u128::from_le_bytes(*known), digest(head, &self.parts));
+        match known == digest {
+            true => Ok(head),
+            false => Err(Unreadable::Bytes(format!("its digest is {digest:032x}, expected {known:032x}"))),
+        }
+    }
+}
+
+fn digest(head: &[u8], parts: &[Vec<u8>]) -> u128 {
+    let mut hasher = Xxh3Default::new();
+    for bytes in std::iter::once(head).chain(parts.iter().map(Vec::as_slice)) {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    }
+    hasher.digest128()
 }
 
 /// Why a state cannot be taken over.
@@ -248,7 +278,7 @@ impl Core {
         for shard in &mut self.shards {
             shard.save(|key_hash| slice.holds(key_hash), &mut parts);
         }
-        Checkpoint { head: self.head(slice), parts: parts.end() }
+        Checkpoint::sealed(&self.head(slice), parts.end())
     }
 
     fn head(&mut self, slice: Slice) -> Vec<u8> {
@@ -313,7 +343,7 @@ impl Core {
         let mut core = Self::new(plan, shards);
         let (mut since, mut is_of_another_plan) = (Since::default(), false);
         for (at, checkpoint) in checkpoints.into_iter().enumerate() {
-            let (head, rest) = postcard::take_from_bytes::<Head>(&checkpoint.head).map_err(unreadable)?;
+            let (head, rest) = postcard::take_from_bytes::<Head>(checkpoint.open()?).map_err(unreadable)?;
             let is_whole = head.slice == Slice::All;
             if at == 0 {
                 is_of_another_plan = head.config_digest != core.plan.config_digest;
@@ -345,8 +375,7 @@ impl Core {
             return Err(Unreadable::Types { then: head.types.join(", "), now: now.join(", ") });
         }
         self.sources = head.sources;
-        let sequencer = sequencer::Sequencer::restore(self.plan.order.clone(), head.sequencer);
-        self.sequencer = sequencer.ok_or_else(|| Unreadable::Bytes("more is counted than can have come".into()))?;
+        self.sequencer = sequencer::Sequencer::restore(self.plan.order.clone(), head.sequencer);
         (self.gate, self.reconcile) = (gate, reconcile);
         if head.derived == self.plan.derive.names() {
             self.derive = derive;

@@ -57,28 +57,6 @@ pub struct Bounds {
     pub not_taken_back: u64,
 }
 
-/// What is counted stays below this, so that no count overflows.
-const COUNT_END: u64 = 1 << 63;
-
-impl Bounds {
-    /// Whether so much can have been counted.
-    fn can_be(self) -> bool {
-        let Self {
-            forced,
-            ids_forgotten,
-            untracked,
-            memos_forgotten,
-            changes_forgotten,
-            uncorrected,
-            reconciled_later,
-            partial_snapshots,
-            not_taken_back,
-        } = self;
-        let forgotten = [ids_forgotten, untracked, memos_forgotten, changes_forgotten, uncorrected, not_taken_back];
-        forgotten.into_iter().chain([forced, reconciled_later, partial_snapshots]).all(|count| count < COUNT_END)
-    }
-}
-
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Source {
     newest_us: i64,
@@ -166,8 +144,8 @@ impl Sequencer {
         }
     }
 
-    /// A sequencer that knows what another has saved; `None` if its counts cannot be.
-    pub(crate) fn restore(plan: OrderPlan, saved: Saved) -> Option<Self> {
+    /// A sequencer that knows what another has saved.
+    pub(crate) fn restore(plan: OrderPlan, saved: Saved) -> Self {
         let mut sequencer = Self::new(plan);
         sequencer.sources = saved.sources;
         let active = sequencer.sources.iter().zip(0..).filter(|(source, _)| source.state == SourceState::Active);
@@ -185,11 +163,12 @@ impl Sequencer {
                 true => bucket,
                 false => bucket.saturating_mul(saved.waiting_width_us).div_euclid(width_us),
             };
-            sequencer.waiting.total = sequencer.waiting.total.checked_add(count).filter(|&total| total < COUNT_END)?;
-            *sequencer.waiting.buckets.entry(bucket).or_default() += count;
+            sequencer.waiting.total = sequencer.waiting.total.saturating_add(count);
+            let waiting = sequencer.waiting.buckets.entry(bucket).or_default();
+            *waiting = waiting.saturating_add(count);
         }
         sequencer.bounds = saved.bounds;
-        saved.bounds.can_be().then_some(sequencer)
+        sequencer
     }
 
     /// Announces the next source. It holds the watermark back from now on if it is `awaited`, and

@@ -261,12 +261,6 @@ pub(crate) fn result_id(kind_name: &str, candidate: &Candidate, counted: &Counte
     id_of(&[kind_name.as_bytes(), &signal_type, candidate.key.as_bytes(), &start_us])
 }
 
-/// Reads a length of time. One that is none cannot have been saved: a state that is damaged is refused.
-fn length_us<'de, D: serde::Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
-    let length_us = i64::deserialize(from)?;
-    if length_us > 0 { Ok(length_us) } else { Err(serde::de::Error::custom("a window of no length")) }
-}
-
 /// The start of the window of length `size_us` that holds `time_us`, counted from 1970.
 fn floor_us(time_us: i64, size_us: i64) -> i64 {
     time_us.saturating_sub(time_us.rem_euclid(size_us))

@@ -3,20 +3,16 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
 use super::bucket::{Bucket, Distinct};
-use super::{Owner, WindowPlan, floor_us, length_us};
+use super::{Owner, WindowPlan, floor_us};
 use crate::entity::{Effects, Observation};
+use serde::{Deserialize, Serialize};
 
 /// The panes that some window to come still covers, and the run of windows that satisfy the condition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sliding {
-    #[serde(deserialize_with = "length_us")]
     size_us: i64,
-    #[serde(deserialize_with = "length_us")]
     every_us: i64,
-    #[serde(deserialize_with = "length_us")]
     max_us: i64,
     /// Only panes with observations, oldest first.
     panes: VecDeque<Pane>,

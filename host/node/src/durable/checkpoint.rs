@@ -11,7 +11,7 @@ use crate::{pipeline, rollouts};
 
 /// The version of what a checkpoint holds. It is raised whenever that changes: bytes of another version
 /// would be taken for something else.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// All of a run but the core.
 #[derive(Debug, Deserialize, Serialize)]
@@ -292,7 +292,7 @@ mod tests {
         assert_eq!(State::read(&bytes).expect("it is of this format").log, 1);
         bytes[0] += 1;
         let said = State::read(&bytes).expect_err("refused").to_string();
-        assert!(said.starts_with("it was kept by another version of stillhouse (of format 2, expected 1)"), "{said}");
+        assert!(said.starts_with("it was kept by another version of stillhouse (of format 3, expected 2)"), "{said}");
         assert!(State::read(&[]).is_err());
     }
 }
