@@ -23,7 +23,7 @@ pub const OPTIONS: Options = Options {
 };
 
 /// Distils the log of a store again.
-pub fn replay(config: &Config, store: &Path, output: &mut dyn Write, options: &Options) -> Result<Replayed> {
+pub fn replay(config: &Config, store: &Path, output: &mut (dyn Write + Send), options: &Options) -> Result<Replayed> {
     let recorded = Recorded::open(store)?;
     let options = Options { store: None, follow: false, ..options.clone() };
     stillhouse::replay::replay(Some(config), &recorded, Range::default(), output, &options, &mut Unwatched)

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 use stillhouse::config::{Config, Overrides, TableConfig, TableFormat};
 use stillhouse::decode::framing::{Chunk, Framer, Framing};
+use stillhouse::decode::json::Projection;
 use stillhouse::decode::record::{Decoder, Rows};
+use stillhouse::decode::shape::Shapes;
 use stillhouse::decode::time::{TimeFormat, rfc3339};
 use stillhouse::decode::{Slot, Slots};
 use stillhouse::mask::{InputMask, Masks};
@@ -151,6 +153,33 @@ pub fn json(bytes: &[u8]) {
     static READER: LazyLock<Reader> = LazyLock::new(|| Reader::new(JSON, ""));
     let (cut, bytes) = pieces(bytes);
     READER.read(bytes, cut);
+    alike(bytes);
+}
+
+/// What is read of a record is the same whether it looks like one before it or not.
+fn alike(bytes: &[u8]) {
+    static WANTED: LazyLock<(Projection, usize)> = LazyLock::new(|| {
+        let paths = ["id", "name", "data.when", "data.n", "data", "user", "data.user.name", "n", "id"];
+        let mut projection = Projection::default();
+        paths.iter().enumerate().for_each(|(slot, path)| projection.want(path, slot));
+        (projection, paths.len())
+    });
+    let (projection, count) = &*WANTED;
+    let told = |slots: &Slots<'_>| {
+        let told = |slot| slots.text(slot).map_or_else(|| format!("{:?}", slots.values[slot]), str::to_owned);
+        (0..*count).map(told).collect::<Vec<_>>()
+    };
+    let mut shapes = Shapes::default();
+    for record in String::from_utf8_lossy(bytes).lines() {
+        let (mut parsed, mut alike) = (Slots::default(), Slots::default());
+        parsed.reset(*count);
+        alike.reset(*count);
+        let results = (projection.read(record, &mut parsed), projection.read_alike(record, &mut alike, &mut shapes));
+        assert_eq!(results.0, results.1, "{record}");
+        if results.0.is_ok() {
+            assert_eq!(told(&parsed), told(&alike), "{record}");
+        }
+    }
 }
 
 pub fn cloudevents(bytes: &[u8]) {

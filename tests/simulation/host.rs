@@ -157,12 +157,12 @@ impl<'w> Host<'w> {
                 self.world.tell(|| format!("{at}: of input {input}, from record {}:\n{text}", chunk.first));
             }
         }
-        let mut events = Vec::new();
+        let (mut events, noted_chunks) = (Vec::new(), if self.replaying { 0 } else { chunks.len() });
         let noted = self.pipeline.round_beside(chunks, &Noted::of, |left| events = left);
+        self.write_with(&events, noted_chunks)?;
         if let Some(durable) = self.durable.as_mut().filter(|_| !self.replaying) {
             noted.into_iter().for_each(|noted| durable.chunk(&self.paths[noted.input], noted));
         }
-        self.write(&events)?;
         self.check_books();
         Ok(())
     }
@@ -175,10 +175,15 @@ impl<'w> Host<'w> {
     }
 
     fn write(&mut self, events: &[Event]) -> Result<()> {
+        self.write_with(events, 0)
+    }
+
+    /// Notes what left with so many chunks, which are noted afterwards.
+    fn write_with(&mut self, events: &[Event], chunks: usize) -> Result<()> {
         let mut lines = Vec::new();
         events.iter().for_each(|event| event.write_line(&mut lines));
         match &mut self.durable {
-            Some(durable) => durable.events(&lines),
+            Some(durable) => durable.events(&lines, chunks),
             None => {
                 self.lines.extend(lines);
                 Ok(())

@@ -1,7 +1,7 @@
 //! Decoding: from the bytes of an input to the fields that the rules ask for.
 //!
 //! [`framing`] cuts bytes into records, [`json`] and [`text`] read the wanted fields of a record
-//! and nothing else, [`lookup`] adds what tables know, [`time`] reads event time, [`columns`] turns
+//! and nothing else, [`shape`] those of records that look like others, [`lookup`] adds what tables know, [`time`] reads event time, [`columns`] turns
 //! fields into a rule's columns.
 
 pub mod columns;
@@ -9,6 +9,7 @@ pub mod framing;
 pub mod json;
 pub mod lookup;
 pub mod record;
+pub mod shape;
 pub mod text;
 pub mod time;
 

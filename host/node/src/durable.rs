@@ -57,7 +57,7 @@ impl Policy {
     /// Unless configured.
     pub const DEFAULT: Self = Self {
         commit_delay: Duration::from_millis(20),
-        checkpoint_bytes: 64 << 20,
+        checkpoint_bytes: 128 << 20,
         scrub_every: None,
         keep_us: None,
         keep_bytes: None,
@@ -296,18 +296,16 @@ impl Durable {
         self.keep_file(&format!("table/{}", table.digest), &bytes);
     }
 
-    /// Notes what left, one event a line.
+    /// Notes what left, one event a line. `chunks`: so many left with it and are noted afterwards.
     ///
     /// # Errors
     /// If an event is made again and is another one than the store has.
-    pub fn events(&mut self, lines: &[u8]) -> Result<()> {
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            self.event(line)?;
-        }
-        Ok(())
+    pub fn events(&mut self, lines: &[u8], chunks: usize) -> Result<()> {
+        let (log, now_us) = (self.log + chunks as u64, (self.clock)());
+        lines.split_inclusive(|&byte| byte == b'\n').try_for_each(|line| self.event(line, log, now_us))
     }
 
-    fn event(&mut self, line: &[u8]) -> Result<()> {
+    fn event(&mut self, line: &[u8], log: u64, now_us: i64) -> Result<()> {
         let position = self.events;
         self.events += 1;
         if position < self.known {
@@ -315,17 +313,16 @@ impl Durable {
         }
         let begins = &line[..line.len().min(DEAD_LETTER_WITHIN + DEAD_LETTER.len())];
         if memchr::memmem::find(begins, DEAD_LETTER).is_some() {
-            self.bury(position, line);
+            self.bury(position, line, now_us);
         }
-        let record = Entry { log: self.log, line }.encode();
-        self.batch.append(Sequence::Events, position, (self.clock)(), &record);
+        let record = Entry { log, line }.encode();
+        self.batch.append(Sequence::Events, position, now_us, &record);
         self.outlet.push(line);
         Ok(())
     }
 
     /// A signal that could not be read or mapped is kept, so that it can be given again.
-    fn bury(&mut self, position: u64, line: &[u8]) {
-        let at_us = (self.clock)();
+    fn bury(&mut self, position: u64, line: &[u8], at_us: i64) {
         let dead = Dead { attempts: 0, reason: String::new(), at_us, line: line.to_vec(), again: false };
         let value = postcard::to_allocvec(&dead).expect("a dead letter is plain data");
         self.batch.put(Map::Dead, dead_key(None, position).as_bytes(), value);

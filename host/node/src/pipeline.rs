@@ -26,7 +26,7 @@ use crate::decode::record::Decoder;
 use crate::map::{Mapped, Sample, Worker};
 
 /// How many chunks of one input are decoded in one round.
-pub const ROUND_CHUNKS: usize = 8;
+pub const ROUND_CHUNKS: usize = 16;
 
 /// How many bytes of the newest signals are kept, so that a new version of a mapper can be asked about
 /// them. At the bound the oldest are let go, all but one block. A version is not in force before it has

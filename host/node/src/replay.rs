@@ -77,7 +77,7 @@ pub fn replay(
     config: Option<&Config>,
     recorded: &Recorded,
     range: Range,
-    output: &mut dyn Write,
+    output: &mut (dyn Write + Send),
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Replayed> {
@@ -102,7 +102,7 @@ fn as_it_was(
     recorded: &Recorded,
     kept: Kept,
     range: Range,
-    output: &mut dyn Write,
+    output: &mut (dyn Write + Send),
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Replayed> {
@@ -158,7 +158,7 @@ fn as_configured(
     recorded: &Recorded,
     kept: Kept,
     range: Range,
-    output: &mut dyn Write,
+    output: &mut (dyn Write + Send),
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Replayed> {

@@ -110,7 +110,7 @@ pub struct Outcome {
 pub fn run(
     config: &Config,
     inputs: &[Input],
-    output: &mut dyn Write,
+    output: &mut (dyn Write + Send),
     options: &Options,
     watch: &mut dyn Watch,
 ) -> Result<Outcome> {
@@ -252,7 +252,7 @@ pub(crate) struct Run<'a> {
     /// By input.
     masked: Vec<Option<InputMask>>,
     durable: Option<Durable>,
-    output: &'a mut dyn Write,
+    output: &'a mut (dyn Write + Send),
     tally: Tally,
     broken: Vec<(String, String)>,
     lines: Vec<u8>,
@@ -271,7 +271,7 @@ impl<'a> Run<'a> {
         from: Option<(&Recorded, &Saved)>,
         options: &Options,
         loading: Loading,
-        output: &'a mut dyn Write,
+        output: &'a mut (dyn Write + Send),
         watch: &'a mut dyn Watch,
     ) -> Result<Self> {
         let started = crate::clock::moment();
@@ -485,14 +485,22 @@ impl<'a> Run<'a> {
         self.watch.entries(self.pipeline.waiting());
         let keeps = self.durable.is_some() && !self.replaying;
         let noted = |input, chunk: &Chunk| keeps.then(|| Noted::of(input, chunk));
-        let Self { pipeline, tally, lines, .. } = self;
-        lines.clear();
-        let noted = pipeline.round_beside(chunks, &noted, |events| render(&events, tally, lines));
+        let noted_chunks = if keeps { chunks.len() } else { 0 };
+        let mut told = Ok(());
+        let Self { pipeline, tally, lines, durable, output, .. } = self;
+        let tell = |events: Vec<Event>| {
+            render(&events, tally, lines);
+            told = match durable {
+                Some(durable) => durable.events(lines, noted_chunks),
+                None => write_out(*output, lines),
+            };
+        };
+        let noted = pipeline.round_beside(chunks, &noted, tell);
+        told?;
         if let Some(durable) = &mut self.durable {
             noted.into_iter().flatten().for_each(|noted| durable.chunk(&self.paths[noted.input], noted));
         }
         self.rollouts.board().balance(self.pipeline.ledger());
-        self.write_lines()?;
         since.into_iter().for_each(|read| self.tally.latency(read.elapsed()));
         if self.durable.as_ref().is_some_and(Durable::is_due) {
             self.checkpoint()?;
@@ -505,21 +513,11 @@ impl<'a> Run<'a> {
     }
 
     fn write(&mut self, events: Vec<Event>) -> Result<()> {
-        self.lines.clear();
         render(&events, &mut self.tally, &mut self.lines);
-        self.write_lines()
-    }
-
-    /// Writes the events that are rendered.
-    fn write_lines(&mut self) -> Result<()> {
-        if let Some(durable) = &mut self.durable {
-            return durable.events(&self.lines);
+        match &mut self.durable {
+            Some(durable) => durable.events(&self.lines, 0),
+            None => write_out(self.output, &self.lines),
         }
-        self.output.write_all(&self.lines).context("the output cannot be written")?;
-        if !self.lines.is_empty() {
-            self.output.flush().context("the output cannot be written")?;
-        }
-        Ok(())
     }
 
     /// Hands over what is to be committed, and lets out what is.
@@ -530,8 +528,18 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Counts events, and appends them as lines.
+/// Writes events that wait for no store.
+fn write_out(output: &mut dyn Write, lines: &[u8]) -> Result<()> {
+    output.write_all(lines).context("the output cannot be written")?;
+    match lines.is_empty() {
+        true => Ok(()),
+        false => output.flush().context("the output cannot be written"),
+    }
+}
+
+/// Counts events, and makes lines of them.
 fn render(events: &[Event], tally: &mut Tally, lines: &mut Vec<u8>) {
+    lines.clear();
     for event in events {
         tally.event(event);
         event.write_line(lines);

@@ -11,7 +11,7 @@ use stillhouse::input::Input;
 /// refused before leaves what was there.
 pub enum Output {
     /// Standard output.
-    Stdout(io::StdoutLock<'static>),
+    Stdout(io::Stdout),
     /// A file, once it is open.
     File {
         /// Where it is.
@@ -31,7 +31,7 @@ impl Output {
     /// not there.
     pub fn new(output: &str, config: &Path, inputs: &[Input], log: Option<&Path>) -> Result<Self> {
         if output == "-" {
-            return Ok(Self::Stdout(io::stdout().lock()));
+            return Ok(Self::Stdout(io::stdout()));
         }
         let path = Path::new(output);
         let inputs = inputs.iter().filter_map(|input| match input {

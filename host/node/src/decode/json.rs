@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::decode::shape::Shapes;
 use crate::decode::{Slot, Slots};
 
 /// How deep a record may nest. What skips a value recurses without a bound of its own, and a stack
@@ -36,6 +37,19 @@ impl Projection {
         &self.root
     }
 
+    /// As [`Projection::read`], of one of some records that are mostly of the same shapes.
+    ///
+    /// # Errors
+    /// As [`Projection::read`].
+    pub fn read_alike<'a>(&self, record: &'a str, slots: &mut Slots<'a>, shapes: &mut Shapes) -> Result<(), String> {
+        if shapes.read(record, &mut slots.values).is_some() {
+            return Ok(());
+        }
+        self.read(record, slots)?;
+        shapes.learn(record, &self.root);
+        Ok(())
+    }
+
     /// Reads the wanted fields of `record`, one JSON object.
     ///
     /// # Errors
@@ -53,6 +67,26 @@ impl Projection {
             let first = text.lines().next().unwrap_or("not JSON");
             format!("not a JSON object: {first}")
         })
+    }
+}
+
+/// Reads a number as it is read within a record.
+pub(crate) fn number(text: &str) -> Option<Slot<'static>> {
+    if let [b'1'..=b'9', rest @ ..] = text.as_bytes()
+        && rest.len() < 18
+        && rest.iter().all(u8::is_ascii_digit)
+    {
+        return Some(Slot::Int(text.bytes().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))));
+    }
+    let (mut values, mut unescaped) = (vec![Slot::Absent], String::new());
+    let node = Node { slots: vec![0], keys: Vec::new() };
+    let mut deserializer = sonic_rs::Deserializer::from_str(text);
+    let value = Value { node: &node, values: &mut values, unescaped: &mut unescaped };
+    value.deserialize(&mut deserializer).and_then(|()| deserializer.end()).ok()?;
+    match values[0] {
+        Slot::Int(number) => Some(Slot::Int(number)),
+        Slot::Float(number) => Some(Slot::Float(number)),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::schema::{Format, Unmatched};
 use crate::decode::framing::{Chunk, Framing};
 use crate::decode::json::Projection;
 use crate::decode::lookup::Lookup;
+use crate::decode::shape::Shapes;
 use crate::decode::text::Pattern;
 use crate::decode::time::{TimeFormat, rfc3339};
 use crate::decode::{Slot, Slots};
@@ -222,7 +223,7 @@ impl Decoder {
         let raw = std::mem::take(&mut block.raw);
         // Checked once for all records; only where that fails, each is checked on its own.
         let valid = simdutf8::basic::from_utf8(&raw).ok();
-        let mut slots = Slots::default();
+        let (mut slots, mut shapes) = (Slots::default(), Shapes::default());
         let mut broken = chunk.broken.iter().peekable();
         let mut number = chunk.first;
         let mut record = |span: Span, block: &mut Block, rows: &mut dyn Rows| {
@@ -235,7 +236,7 @@ impl Decoder {
             number += 1;
             match valid.and_then(|text| text.get(range.clone())).or_else(|| std::str::from_utf8(&raw[range]).ok()) {
                 Some(text) if text.trim_ascii().is_empty() && self.format == Format::Text => {}
-                Some(text) => self.record(text, at, &mut slots, block, rows),
+                Some(text) => self.record(text, at, (&mut slots, &mut shapes), block, rows),
                 None => self.dead(at, "not UTF-8", block, rows),
             }
         };
@@ -259,7 +260,14 @@ impl Decoder {
         }
     }
 
-    fn record<'a>(&self, text: &'a str, at: At, slots: &mut Slots<'_>, block: &mut Block, rows: &mut dyn Rows) {
+    fn record<'a>(
+        &self,
+        text: &'a str,
+        at: At,
+        (slots, shapes): (&mut Slots<'_>, &mut Shapes),
+        block: &mut Block,
+        rows: &mut dyn Rows,
+    ) {
         // The slots of the record before are of no use; only their memory is.
         let mut own: Slots<'a> = Slots { values: Vec::new(), unescaped: std::mem::take(&mut slots.unescaped) };
         own.values = recycle(std::mem::take(&mut slots.values));
@@ -267,7 +275,7 @@ impl Decoder {
         if self.format == Format::Text {
             self.line(text, at, &mut own, block, rows);
         } else if !text.trim_ascii().is_empty() {
-            match self.projection.read(text, &mut own) {
+            match self.projection.read_alike(text, &mut own, shapes) {
                 Ok(()) => self.object(text, at, &mut own, block, rows),
                 Err(reason) => self.dead(at, &reason, block, rows),
             }
