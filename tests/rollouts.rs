@@ -151,7 +151,7 @@ const QUICK: &str = "[rollout]\nshadow_time = \"1s\"\nstep_time = \"1s\"\nmin_sa
 fn a_fine_version_comes_into_force_and_the_log_says_it_all_again() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), QUICK);
-    let file = probes(folder.path(), 60_000, 100);
+    let file = probes(folder.path(), 120_000, 100);
     let plain = drive(&config, &file, &mut Unwatched, &OPTIONS);
     let log = folder.path().join("log");
     let options = Options { store: Some(log.clone()), ..OPTIONS };

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
-use rayon::iter::{IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use stillhouse_core::block::NO_TIME;
 use stillhouse_core::leap::Leaps;
@@ -26,7 +26,7 @@ use crate::decode::record::Decoder;
 use crate::map::{Mapped, Sample, Worker};
 
 /// How many chunks of one input are decoded in one round.
-pub const ROUND_CHUNKS: usize = 16;
+pub const ROUND_CHUNKS: usize = 32;
 
 /// How many bytes of the newest signals are kept, so that a new version of a mapper can be asked about
 /// them. At the bound the oldest are let go, all but one block. A version is not in force before it has
@@ -328,7 +328,8 @@ impl<'a> Pipeline<'a> {
                     core.step_with(waiting, judge, &mut events, &|shards, run| shards.par_iter_mut().for_each(run));
                     left(events);
                 };
-                rayon::join(|| chunks.into_par_iter().map(map).collect(), step).0
+                // Each chunk on its own, so that no thread has several left when the others are done.
+                rayon::join(|| chunks.into_par_iter().with_max_len(1).map(map).collect(), step).0
             }),
         };
         let enter = |(made, input, first, mapped)| {
