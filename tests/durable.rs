@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -254,6 +255,30 @@ fn what_would_be_said_otherwise_and_why_something_was_said() {
     let waiting = place.ok("explain --store s --signal 99");
     assert!(waiting.contains("did not last, waits"), "why there is none: {waiting}");
     assert_eq!(place.call("explain --store s nobody").status.code(), Some(1));
+}
+
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let place = Place::new(CONFIG);
+    // More than a pipe holds.
+    place.write("in", &(episodes(400) + &signal(9999, 12_400, "x", "nonsense")));
+    place.ok("run -q -c x.toml -i in -o /dev/null --store s");
+    place.write("y.toml", &CONFIG.replace("hold_down = \"5s\"", "hold_down = \"20s\""));
+    let commands = [
+        "diff --store s -c y.toml --json",
+        "explain --store s k1 --json",
+        "ledger --store s",
+        "dlq list --store s",
+        "store check s",
+        "replay -q --store s",
+    ];
+    for command in commands {
+        let mut started = place.command(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(started.stdout.take());
+        let ended = started.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success() && said.is_empty(), "{command}: {said}");
+    }
 }
 
 #[test]

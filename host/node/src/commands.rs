@@ -1,5 +1,12 @@
 //! The command line.
 
+/// Prints a line. Who reads may have seen enough: that ends the command, quietly.
+macro_rules! say {
+    ($($words:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($words)*)))?
+    };
+}
+
 mod audit;
 mod check;
 mod control;

@@ -186,7 +186,9 @@ impl Durable {
             // Who cannot be woken is awake.
             drop(to_wake.get().map(|to| to.try_send(Piece::Commit)));
         })?;
-        let output = output.map_or(Output::Stream, |path| Output::File(path.to_owned()));
+        // What is there and is no file, such as /dev/null, cannot be taken back either.
+        let is_file = |path: &&Path| std::fs::metadata(path).map_or(true, |meta| meta.is_file());
+        let output = output.filter(is_file).map_or(Output::Stream, |path| Output::File(path.to_owned()));
         let durable = Self::on(store, committer, policy, output, Arc::new(crate::clock::now_us))?;
         Ok(Self { wake, told, ..durable })
     }

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use stillhouse::config::Config;
-use stillhouse::diff::{Diff, Difference, How};
+use stillhouse::diff::{Diff, Difference, How, diff};
 use stillhouse::durable::Recorded;
 use stillhouse::explain::explain;
-use stillhouse::replay::{Range, replay};
-use stillhouse::run::{Options, Unwatched};
+use stillhouse::run::Options;
 use stillhouse::summary::grouped;
 
+use super::replay::Progress;
 use super::{overrides, threads};
 
 pub const HELP: &str = "\
@@ -22,6 +22,8 @@ Examples:
   stillhouse diff --store stillhouse.store --mapper probe=target/probe.wasm     another version of one rule
   stillhouse diff --store stillhouse.store -c new.toml --signals                with the signals behind each
   stillhouse diff --store stillhouse.store -c new.toml --json | jq .how
+
+Of more than 100,000 differences the rest is only counted.
 
 Exit codes: 0 nothing is other, 1 something is, 2 refused.";
 
@@ -74,21 +76,30 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
             config.use_rule(signal, suppressor, &file)?;
         }
     }
-    let (mut was, mut is) = (Vec::new(), Vec::new());
-    replay(None, &recorded, Range::default(), &mut was, &options, &mut Unwatched)?;
-    replay(Some(&config), &recorded, Range::default(), &mut is, &options, &mut Unwatched)?;
-    let diff = Diff::of(&was, &is)?;
+    let mut progress = Progress::new(arguments.json);
+    let diff = diff(&config, &recorded, &options, &mut progress)?;
+    progress.end();
     if arguments.json {
         for difference in &diff.differences {
-            println!("{}", serde_json::to_string(difference)?);
+            say!("{}", serde_json::to_string(difference)?);
+        }
+        let counted = diff.differing() - diff.differences.len() as u64;
+        if counted > 0 {
+            eprintln!("note: {} more differences are only counted", grouped(counted));
         }
     } else {
-        tell(&diff, arguments.first);
+        tell(&diff, arguments.first)?;
         if arguments.signals {
             behind(&recorded, &diff.differences, arguments.first, &options)?;
         }
     }
-    Ok(if diff.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if diff.given_up > 0 {
+        eprintln!(
+            "note: {} events were taken to have no like on the other side, because too many waited for theirs",
+            grouped(diff.given_up)
+        );
+    }
+    Ok(if diff.differing() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn word(how: How) -> &'static str {
@@ -101,44 +112,39 @@ fn word(how: How) -> &'static str {
     }
 }
 
-fn tell(diff: &Diff, first: usize) {
-    println!("{:<34} {:<10} {:>10}", "event", "how", "count");
-    println!("{:<34} {:<10} {:>10}", "all", "same", grouped(diff.same));
-    for ((kind, how), count) in diff.counts() {
-        println!("{kind:<34} {:<10} {:>10}", word(how), grouped(count));
+fn tell(diff: &Diff, first: usize) -> Result<()> {
+    say!("{:<34} {:<10} {:>10}", "event", "how", "count");
+    say!("{:<34} {:<10} {:>10}", "all", "same", grouped(diff.same));
+    for ((kind, how), count) in &diff.counts {
+        say!("{kind:<34} {:<10} {:>10}", word(*how), grouped(*count));
     }
     for difference in diff.differences.iter().take(first) {
-        let event = difference.is.as_ref().or(difference.was.as_ref());
-        let time = event.and_then(|event| event["time"].as_str()).unwrap_or_default();
-        let state = event.and_then(|event| event["data"]["to"]["state"].as_str()).unwrap_or_default();
+        let event = difference.event();
+        let time = event["time"].as_str().unwrap_or_default();
+        let state = event["data"]["to"]["state"].as_str().unwrap_or_default();
         let by = match difference.by_us {
             0 => String::new(),
             by_us => format!(" by {:.3} s", by_us.unsigned_abs() as f64 / 1e6),
         };
-        println!("{time}  {}{by}  {} {} {state}", word(difference.how), difference.kind, difference.subject);
+        say!("{time}  {}{by}  {} {} {state}", word(difference.how), difference.kind, difference.subject);
     }
-    if diff.differences.len() > first {
-        println!("and {} more (--first N)", grouped((diff.differences.len() - first) as u64));
+    let more = diff.differing().saturating_sub(first as u64);
+    if more > 0 {
+        say!("and {} more (--first N)", grouped(more));
     }
+    Ok(())
 }
 
 fn behind(recorded: &Recorded, differences: &[Difference], first: usize, options: &Options) -> Result<()> {
     let keys: BTreeSet<String> = differences.iter().take(first).map(|difference| difference.subject.clone()).collect();
     let found = explain(recorded, &keys, None, None, options)?;
     for difference in differences.iter().take(first) {
-        println!("\n{} {} {}", word(difference.how), difference.kind, difference.subject);
-        let ends = [difference.was.as_ref(), difference.is.as_ref()].into_iter().flatten();
-        let ends: Vec<&str> = ends.filter_map(|event| event["time"].as_str()).collect();
+        say!("\n{} {} {}", word(difference.how), difference.kind, difference.subject);
         let of = found.signals.iter().filter(|heard| heard.key == difference.subject);
-        let until = ends.iter().max().copied().unwrap_or("9999");
-        let before: Vec<_> = of.filter(|heard| heard.time.as_deref().unwrap_or_default() <= until).collect();
+        let until_us = difference.time_us + difference.by_us.max(0);
+        let before: Vec<_> = of.filter(|heard| heard.time_us() <= until_us).collect();
         for heard in before.iter().rev().take(5).rev() {
-            println!(
-                "  {} {} {}",
-                heard.time.as_deref().unwrap_or("-"),
-                heard.state.as_deref().unwrap_or("-"),
-                heard.raw
-            );
+            say!("  {} {} {}", heard.time.as_deref().unwrap_or("-"), heard.state.as_deref().unwrap_or("-"), heard.raw);
         }
     }
     Ok(())

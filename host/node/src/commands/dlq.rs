@@ -128,11 +128,11 @@ fn list(store: &Store, name: &str, json: bool) -> Result<ExitCode> {
                 "name": key, "at": time(dead.at_us), "attempts": dead.attempts, "again": dead.again,
                 "reason": reason, "event": event,
             });
-            println!("{letter}");
+            say!("{letter}");
         } else {
             let again = if dead.again { " (again)" } else { "" };
             let tried = if dead.attempts > 0 { format!("{} attempts: ", dead.attempts) } else { String::new() };
-            println!("{key}  {}{again}  {tried}{reason}", time(dead.at_us));
+            say!("{key}  {}{again}  {tried}{reason}", time(dead.at_us));
         }
     }
     if letters.is_empty() && !json {
@@ -147,7 +147,7 @@ fn show(store: &Store, name: &str) -> Result<ExitCode> {
     };
     let dead: Dead = postcard::from_bytes(&value).context("a dead letter")?;
     eprintln!("given up {}, {} attempts: {}", time(dead.at_us), dead.attempts, reason(&dead));
-    println!("{}", String::from_utf8_lossy(&dead.line).trim_end());
+    say!("{}", String::from_utf8_lossy(&dead.line).trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -66,9 +66,9 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     }
     if arguments.json {
         let all = serde_json::json!({ "event": event, "signals": found.signals, "events": found.events });
-        println!("{all}");
+        say!("{all}");
     } else {
-        tell(&found, event.as_ref(), arguments.last);
+        tell(&found, event.as_ref(), arguments.last)?;
     }
     let known = event.is_some() || !found.signals.is_empty() || !found.events.is_empty();
     if !known {
@@ -86,34 +86,35 @@ fn subjects(event: &Value) -> Vec<String> {
     event["subject"].as_str().into_iter().chain(members).map(str::to_owned).collect()
 }
 
-fn tell(found: &Explained, event: Option<&Value>, last: usize) {
+fn tell(found: &Explained, event: Option<&Value>, last: usize) -> Result<()> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if let Some(event) = event {
         let provenance = &event["data"]["provenance"];
-        println!("event      {}  {}  {}", text(&event["id"]), text(&event["type"]), text(&event["time"]));
+        say!("event      {}  {}  {}", text(&event["id"]), text(&event["type"]), text(&event["time"]));
         for (name, rule) in [("mapper", &provenance["mapper"]), ("suppressor", &provenance["suppressor"])] {
             if rule.is_object() {
-                println!("{name:10} {} {} {}", text(&rule["name"]), text(&rule["version"]), text(&rule["digest"]));
+                say!("{name:10} {} {} {}", text(&rule["name"]), text(&rule["version"]), text(&rule["digest"]));
             }
         }
-        println!("config     {}", text(&provenance["config"]));
-        println!("inputs     {}", provenance["inputs"]);
+        say!("config     {}", text(&provenance["config"]));
+        say!("inputs     {}", provenance["inputs"]);
     }
     let from = found.signals.len().saturating_sub(last);
-    println!("signals    {}{}", found.signals.len(), if from > 0 { format!(", the last {last}:") } else { ":".into() });
+    say!("signals    {}{}", found.signals.len(), if from > 0 { format!(", the last {last}:") } else { ":".into() });
     for heard in &found.signals[from..] {
         let state = heard.state.as_deref().unwrap_or("-");
         let time = heard.time.as_deref().unwrap_or("no time");
-        println!("  {time}  {} {:10} {}  {}", heard.source, state, heard.id, heard.fate);
+        say!("  {time}  {} {:10} {}  {}", heard.source, state, heard.id, heard.fate);
     }
     let from = found.events.len().saturating_sub(last);
-    println!("events     {}{}", found.events.len(), if from > 0 { format!(", the last {last}:") } else { ":".into() });
+    say!("events     {}{}", found.events.len(), if from > 0 { format!(", the last {last}:") } else { ":".into() });
     for event in &found.events[from..] {
         let data = &event["data"];
         let change = match (data["from"]["state"].as_str(), data["to"]["state"].as_str()) {
             (from, Some(to)) => format!("{} > {to}", from.unwrap_or("?")),
             _ => data["reason"].as_str().unwrap_or_default().to_owned(),
         };
-        println!("  {}  {}  {change}  {}", text(&event["time"]), text(&event["type"]), text(&event["id"]));
+        say!("  {}  {}  {change}  {}", text(&event["time"]), text(&event["type"]), text(&event["id"]));
     }
+    Ok(())
 }

@@ -39,9 +39,9 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     let replayed = replay(None, &recorded, range, &mut std::io::sink(), &options, &mut Unwatched)?;
     let ledger = replayed.outcome.summary.ledger;
     if arguments.json {
-        println!("{}", serde_json::to_string(&ledger)?);
+        say!("{}", serde_json::to_string(&ledger)?);
     } else {
-        print!("{}", replayed.outcome.summary.books());
+        say!("{}", replayed.outcome.summary.books().trim_end());
     }
     Ok(if ledger.balances() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -111,7 +111,7 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
     let written_to = arguments.config.as_deref().unwrap_or(&arguments.store);
     let mut output = Output::new(&arguments.output, written_to, &[], Some(&arguments.store))?;
     let replayed = replay(config.as_ref(), &recorded, range, &mut output, &options, &mut progress)?;
-    progress.bar.finish_and_clear();
+    progress.end();
     if !arguments.quiet {
         eprint!("{}", replayed.outcome.summary);
         told(&replayed);
@@ -140,7 +140,7 @@ fn verify(
 ) -> Result<ExitCode> {
     let mut verify = Verify::from(recorded, range.from.unwrap_or(0))?;
     let replayed = replay(None, recorded, range, &mut verify, options, progress)?;
-    progress.bar.finish_and_clear();
+    progress.end();
     // What left after the end of the range is not looked at.
     let is_whole = range.to.is_none() && range.until_us.is_none();
     let missing = if is_whole { verify.missing()? } else { 0 };
@@ -160,7 +160,7 @@ fn verify(
         }
     }
     if let Some((position, was, is)) = &verify.first {
-        println!("the first that is another one is event {position}:\n- {was}\n+ {is}");
+        say!("the first that is another one is event {position}:\n- {was}\n+ {is}");
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -180,6 +180,11 @@ impl Progress {
         let style =
             ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         Self { bar: ProgressBar::new_spinner().with_style(style) }
+    }
+
+    /// Takes it away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }
 

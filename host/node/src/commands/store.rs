@@ -69,11 +69,11 @@ fn scrub_all(path: &Path) -> Result<ExitCode> {
     for pair in all.windows(2) {
         let scrubbed = scrub(&recorded, &pair[0], &pair[1], &options)?;
         let said = if scrubbed.is_sound() { "sound" } else { "ANOTHER STATE than was kept: please report this" };
-        println!("positions {} to {}: {said}", grouped(scrubbed.from), grouped(scrubbed.to));
+        say!("positions {} to {}: {said}", grouped(scrubbed.from), grouped(scrubbed.to));
         good &= scrubbed.is_sound();
     }
     if all.len() < 2 {
-        println!("there are fewer than two checkpoints: nothing to compare");
+        say!("there are fewer than two checkpoints: nothing to compare");
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -86,41 +86,38 @@ fn print_check(path: &Path) -> Result<ExitCode> {
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    println!("{}: {} bytes, format {}", path.display(), grouped(report.file_bytes), report.format);
-    println!(
-        "{:12} {:>12} {:>12} {:>12} {:>15} {:>15}",
-        "sequence", "first", "records", "blocks", "bytes", "stored bytes"
-    );
+    say!("{}: {} bytes, format {}", path.display(), grouped(report.file_bytes), report.format);
+    say!("{:12} {:>12} {:>12} {:>12} {:>15} {:>15}", "sequence", "first", "records", "blocks", "bytes", "stored bytes");
     for of in &report.sequences {
         let [first, records, blocks] = [of.first, of.records, of.blocks].map(grouped);
         let [raw, stored] = [of.raw_bytes, of.stored_bytes].map(grouped);
-        println!("{:12} {first:>12} {records:>12} {blocks:>12} {raw:>15} {stored:>15}", of.sequence.name());
+        say!("{:12} {first:>12} {records:>12} {blocks:>12} {raw:>15} {stored:>15}", of.sequence.name());
     }
-    println!("{:12} {:>12} {:>12} {:>12} {:>15}", "map", "", "values", "", "bytes");
+    say!("{:12} {:>12} {:>12} {:>12} {:>15}", "map", "", "values", "", "bytes");
     for of in &report.maps {
         let [values, raw] = [of.values, of.raw_bytes].map(grouped);
-        println!("{:12} {:>12} {values:>12} {:>12} {raw:>15}", of.map.name(), "", "");
+        say!("{:12} {:>12} {values:>12} {:>12} {raw:>15}", of.map.name(), "", "");
     }
     for damage in &report.damages {
-        println!("damaged: {}: {}", place(&damage.place), damage.what);
+        say!("damaged: {}: {}", place(&damage.place), damage.what);
     }
     if !report.is_sound() {
         let listed = report.damages.len() as u64;
         if report.damage_count > listed {
-            println!("and {} more", grouped(report.damage_count - listed));
+            say!("and {} more", grouped(report.damage_count - listed));
         }
-        println!("DAMAGED in {} places; what is not in them can be read", grouped(report.damage_count));
+        say!("DAMAGED in {} places; what is not in them can be read", grouped(report.damage_count));
         return Ok(ExitCode::FAILURE);
     }
     let store = Store::open_to_read(path)?;
     let kept = Kept::all(&store)?;
     match kept.last() {
-        Some(newest) => println!(
+        Some(newest) => say!(
             "a run goes on from position {} of the log, {} entries before its end",
             grouped(newest.state.log),
             grouped(store.next(Sequence::Log) - newest.state.log)
         ),
-        None => println!("no run can go on from it: there is no checkpoint"),
+        None => say!("no run can go on from it: there is no checkpoint"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -157,7 +157,6 @@ impl Output {
         let length = match self {
             Self::Stream => return Ok(cursor),
             Self::File(path) => match std::fs::metadata(path) {
-                Ok(meta) if !meta.is_file() => return Ok(cursor),
                 Ok(meta) => meta.len(),
                 Err(_) => 0,
             },
