@@ -25,7 +25,8 @@ pub struct Shapes {
 }
 
 impl Shapes {
-    /// Reads a record of a known shape; `None` if the parser must.
+    /// Reads a record of a known shape; `None` if the parser must. What a shape fills before it turns out to be another
+    /// one is what the record has there, so it is of no matter to the next.
     pub fn read<'a>(&mut self, record: &'a str, values: &mut [Slot<'a>]) -> Option<()> {
         let Some(at) = self.known.iter().position(|shape| shape.read(record, values).is_some()) else {
             // Some may have been filled before a shape turned out to be another one.
