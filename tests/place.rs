@@ -1,9 +1,14 @@
 //! A folder of its own in which the program is called.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::cli::stillhouse;
+
+/// A control server on a socket.
+pub const CONTROL: &str = "[control]\nsocket = \"control.sock\"\naudit = \"audit.jsonl\"\n";
 
 pub struct Place(tempfile::TempDir);
 
@@ -44,6 +49,15 @@ impl Place {
         let out = self.call(arguments);
         assert!(out.status.success(), "{arguments}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).expect("UTF-8")
+    }
+
+    /// What a host counts that is configured by [`CONTROL`], once it answers.
+    pub fn metrics(&self) -> Option<String> {
+        let mut stream = UnixStream::connect(self.path("control.sock")).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
     }
 
     pub fn start(&self, arguments: &str) -> Child {

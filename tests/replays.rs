@@ -7,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::durable::{CONFIG, episodes, signal, waits_for};
-use crate::place::Place;
+use crate::place::{CONTROL, Place};
 
 fn times(events: &str) -> Vec<String> {
     let time = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["time"].as_str().map(str::to_owned);
@@ -85,7 +85,7 @@ fn number(text: &str, line: &str) -> u64 {
 
 #[test]
 fn what_is_let_go_while_the_host_is_behind_is_counted() {
-    let place = Place::new(&CONFIG.replace("format =", "shed = \"low\"\nformat ="));
+    let place = Place::new(&(CONFIG.replace("format =", "shed = \"low\"\nformat =") + CONTROL));
     let many = episodes(60_000);
     let mut lines = many.lines().count() as u64;
     place.write("in", &many);
@@ -102,6 +102,7 @@ fn what_is_let_go_while_the_host_is_behind_is_counted() {
         }
         place.read("out").contains("later")
     });
+    let measured = place.metrics().expect("it answers");
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
     let ended = child.wait_with_output().expect("it ends");
@@ -109,6 +110,9 @@ fn what_is_let_go_while_the_host_is_behind_is_counted() {
     assert!(ended.status.success(), "{said}");
     let (total, shed) = (number(&said, "total"), number(&said, "let go while behind"));
     assert!(shed > 0, "it was never behind: {said}");
+    assert_eq!(number(&measured, "stillhouse_shed_records_total"), shed, "{measured}");
+    // How often the sources had to wait for the store is counted beside it.
+    assert!(measured.contains("\nstillhouse_store_back_pressure_total "), "{measured}");
     assert!(total > 0 && total + shed <= lines && lines - total - shed < 10, "{total} + {shed} of {lines}: {said}");
     // A replay lets nothing go: it knows what was.
     let replayed = place.call("replay --store s -o again");

@@ -1,7 +1,6 @@
 //! Snapshots through the whole host: read once, or followed, over restarts and replays; broken, masked, refused.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use stillhouse_core::Entry;
 
 use crate::cli::PATIENCE;
 use crate::drive::{OPTIONS, drive, try_drive};
-use crate::place::Place;
+use crate::place::{CONTROL, Place};
 
 const CONFIG: &str = "[order]\nallowed_lateness = \"0s\"\nidle_after = \"1h\"\n\
     [[input]]\nfiles = \"probes.json\"\nformat = \"json\"\ntype = \"probe\"\n\
@@ -208,17 +207,9 @@ fn what_was_said_before_it_came_is_heard_first() {
     assert_eq!(place.drift(), ["state b"], "not a, of which more is said");
 }
 
-fn metrics(place: &Place) -> Option<String> {
-    let mut stream = UnixStream::connect(place.path("control.sock")).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
-}
-
 #[test]
 fn a_broken_version_is_refused_and_the_next_is_compared() {
-    let place = Place::new(&format!("{CONFIG}[control]\nsocket = \"control.sock\"\naudit = \"audit.jsonl\"\n"));
+    let place = Place::new(&format!("{CONFIG}{CONTROL}"));
     place.write("in", &signals());
     let whole = list(&[("a", "up"), ("b", "up"), ("c", "down"), ("z", "up")]);
     // Cut in the middle of its list: those that are missing are not gone.
@@ -227,7 +218,7 @@ fn a_broken_version_is_refused_and_the_next_is_compared() {
     let host = place.follow();
     let counted = |outcome: &str, count: u64| {
         let line = format!("stillhouse_snapshots_total{{outcome=\"{outcome}\"}} {count}\n");
-        metrics(&place).is_some_and(|text| text.contains(&line))
+        place.metrics().is_some_and(|text| text.contains(&line))
     };
     pulse.until(&place, "it is refused", || counted("refused", 1));
     place.replace("probes.json", "");
