@@ -76,7 +76,7 @@ pub fn carry_out(arguments: &Arguments) -> Result<ExitCode> {
             config.use_rule(signal, suppressor, &file)?;
         }
     }
-    let mut progress = Progress::new(arguments.json);
+    let mut progress = Progress::new(false);
     let diff = diff(&config, &recorded, &options, &mut progress)?;
     progress.end();
     if arguments.json {

@@ -78,15 +78,28 @@ pub(crate) fn number(text: &str) -> Option<Slot<'static>> {
     {
         return Some(Slot::Int(text.bytes().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))));
     }
-    let (mut values, mut unescaped) = (vec![Slot::Absent], String::new());
-    let node = Node { slots: vec![0], keys: Vec::new() };
     let mut deserializer = sonic_rs::Deserializer::from_str(text);
-    let value = Value { node: &node, values: &mut values, unescaped: &mut unescaped };
-    value.deserialize(&mut deserializer).and_then(|()| deserializer.end()).ok()?;
-    match values[0] {
-        Slot::Int(number) => Some(Slot::Int(number)),
-        Slot::Float(number) => Some(Slot::Float(number)),
-        _ => None,
+    let number = deserializer.deserialize_any(Number).ok()?;
+    deserializer.end().ok().map(|()| number)
+}
+
+/// Takes a number as it is.
+struct Number;
+
+impl Visitor<'_> for Number {
+    type Value = Slot<'static>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Slot::Int(number))
+    }
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(i64::try_from(number).map_or(Slot::Float(number as f64), Slot::Int))
+    }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Slot::Float(number))
     }
 }
 
@@ -226,16 +239,13 @@ impl<'a> Visitor<'a> for Value<'_, '_, 'a> {
         Ok(())
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<(), E> {
-        self.fill(Slot::Int(number));
-        Ok(())
+        Number.visit_i64(number).map(|number| self.fill(number))
     }
     fn visit_u64<E: Error>(self, number: u64) -> Result<(), E> {
-        self.fill(i64::try_from(number).map_or(Slot::Float(number as f64), Slot::Int));
-        Ok(())
+        Number.visit_u64(number).map(|number| self.fill(number))
     }
     fn visit_f64<E: Error>(self, number: f64) -> Result<(), E> {
-        self.fill(Slot::Float(number));
-        Ok(())
+        Number.visit_f64(number).map(|number| self.fill(number))
     }
     fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
         self.fill(Slot::Bool(value));
